@@ -1,0 +1,193 @@
+"""Self-attention over flat tokens: a sample pays for the tokens that it has.
+
+`braid` lays all visible tokens of all modalities end to end as [N, D].  Norms, projections and feed-forward layers run
+on these N tokens.  Only the attention itself needs rectangles, and gets them inside buckets of samples of similar
+length, so padding never reaches [B, M, ...].  A complete table needs one bucket and no mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .packed import Packed, Tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Bucket:
+    """Samples of similar length, a contiguous span of the flat tokens: [start, stop), as `count` x `length`."""
+
+    start: int
+    stop: int
+    count: int
+    length: int
+    slots: Tensor | None  # [stop - start] place of each token in the count * length rectangle; None: it is full
+    mask: Tensor | None  # [count, 1, 1, length] True where a token is
+
+
+@dataclass(frozen=True, eq=False)
+class Braid:
+    """Flat tokens of a batch: values [N, D], row [N], and how to find each modality's tokens again."""
+
+    values: Tensor
+    row: Tensor
+    size: int
+    buckets: tuple[Bucket, ...]
+    parts: Mapping[str, Tokens]
+    places: Tensor  # [N'] where the tokens, in order of modality, row and position, stand in `values`
+    spans: Mapping[str, tuple[int, int]]
+
+    def with_values(self, values: Tensor) -> Braid:
+        return replace(self, values=values)
+
+    def unbraid(self) -> dict[str, Tokens]:
+        """Each modality's tokens [P, T, D] with the present values; places that are not visible hold zeros."""
+        out = {}
+        for name, part in self.parts.items():
+            start, stop = self.spans[name]
+            flat = self.values[self.places[start:stop]]
+            visible = part.visible
+            values = flat.new_zeros(*visible.shape, flat.shape[-1])
+            values[visible] = flat
+            out[name] = part.with_(values=values, layers=None)
+        return out
+
+    def mean(self) -> Packed:
+        """Mean over each sample's tokens -> values [P, D]."""
+        total = self.values.new_zeros(self.size, self.values.shape[-1]).index_add(0, self.row, self.values)
+        count = torch.bincount(self.row, minlength=self.size)
+        rows = count.nonzero().squeeze(1)
+        return Packed(total[rows] / count[rows].unsqueeze(1), rows)
+
+    def part(self, name: str) -> Tensor:
+        """The visible tokens of one modality, [n, D], by row and position."""
+        start, stop = self.spans[name]
+        return self.values[self.places[start:stop]]
+
+
+def braid(tokens: Mapping[str, Tokens], size: int, buckets: int = 4) -> Braid:
+    """Lay the visible tokens of all modalities end to end.  tokens: values [P, T, D] each; size: B.
+
+    buckets: into how many groups of similar length the samples are sorted at most.
+    """
+    flat, row, spans, start = [], [], {}, 0
+    for name, part in tokens.items():
+        visible = part.visible
+        if bool(visible.all()):
+            flat.append(part.values.flatten(0, 1))
+            row.append(part.rows.repeat_interleave(part.values.shape[1]))
+        else:
+            flat.append(part.values[visible])
+            row.append(part.rows.unsqueeze(1).expand_as(visible)[visible])
+        spans[name] = (start, start + len(row[-1]))
+        start += len(row[-1])
+    values, rows = torch.cat(flat), torch.cat(row)
+    length = torch.bincount(rows, minlength=size)
+    by_length = length.argsort(stable=True)
+    rank = torch.empty_like(by_length)
+    rank[by_length] = torch.arange(size, device=rows.device)
+    order = rank[rows].argsort(stable=True)
+    places = torch.empty_like(order)
+    places[order] = torch.arange(len(order), device=order.device)
+    return Braid(
+        values[order],
+        rows[order],
+        size,
+        _buckets(length[by_length], buckets),
+        dict(tokens),
+        places,
+        spans,
+    )
+
+
+def _buckets(length: Tensor, most: int) -> tuple[Bucket, ...]:
+    """length: [B] ascending.  Samples without tokens take part in nothing."""
+    ends = length.cumsum(0)
+    counts = length.tolist()
+    first = next((i for i, n in enumerate(counts) if n), len(counts))
+    present = len(counts) - first
+    if present == 0:
+        return ()
+    distinct = len(set(counts[first:]))
+    number = min(most, distinct, max(1, present // 8))
+    out = []
+    for i in range(number):
+        a, b = first + present * i // number, first + present * (i + 1) // number
+        start, stop = int(ends[a - 1]) if a else 0, int(ends[b - 1])
+        longest = counts[b - 1]
+        if counts[a] == longest:
+            out.append(Bucket(start, stop, b - a, longest, None, None))
+            continue
+        n = length[a:b]
+        mask = torch.arange(longest, device=length.device).unsqueeze(0) < n.unsqueeze(1)
+        out.append(Bucket(start, stop, b - a, longest, mask.flatten().nonzero().squeeze(1), mask[:, None, None]))
+    return tuple(out)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head scaled dot-product attention among the tokens of each sample.  [N, D] -> [N, D]."""
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of the number of heads {heads}")
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, values: Tensor, layout: Braid) -> Tensor:
+        qkv = self.qkv(values)
+        if not layout.buckets:
+            return self.out(qkv[:, : values.shape[-1]])
+        done = [self._bucket(qkv[b.start : b.stop], b) for b in layout.buckets]
+        return self.out(done[0] if len(done) == 1 else torch.cat(done))
+
+    def _bucket(self, qkv: Tensor, bucket: Bucket) -> Tensor:
+        width = qkv.shape[-1] // 3
+        if bucket.slots is not None:
+            qkv = qkv.new_zeros(bucket.count * bucket.length, 3 * width).index_copy(0, bucket.slots, qkv)
+        q, k, v = qkv.view(bucket.count, bucket.length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        drop = self.dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bucket.mask, dropout_p=drop)
+        out = out.transpose(1, 2).reshape(bucket.count * bucket.length, width)
+        return out if bucket.slots is None else out[bucket.slots]
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block on flat tokens: x + attention(norm x), then x + feed_forward(norm x).
+
+    `seam` lets adapters in after the block; it is an identity until a network hangs adapters on it.
+    """
+
+    def __init__(self, width: int, heads: int = 4, expansion: float = 4.0, dropout: float = 0.0) -> None:
+        super().__init__()
+        inner = int(width * expansion)
+        self.norm_attention, self.norm_feed = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = SelfAttention(width, heads, dropout)
+        self.feed = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, width))
+        self.drop = nn.Dropout(dropout)
+        self.seam = Seam()
+
+    def forward(self, layout: Braid) -> Braid:
+        x = layout.values
+        x = x + self.drop(self.attention(self.norm_attention(x), layout))
+        x = x + self.drop(self.feed(self.norm_feed(x)))
+        return layout.with_values(self.seam(x, layout.row))
+
+
+class Seam(nn.Module):
+    """Where adapters reach inside our blocks.  Holds them without owning them: they are saved where they stand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.site = ""
+        self.__dict__["adapters"] = []
+
+    def forward(self, values: Tensor, rows: Tensor) -> Tensor:
+        for adapter in self.__dict__["adapters"]:
+            values = adapter.inside(values, rows, self.site)
+        return values

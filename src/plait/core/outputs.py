@@ -1,0 +1,395 @@
+"""One pass through a network, computed as it is read, and what an objective may see of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .packed import Batch, Fused, Packed, Prediction, Tokens, mean_over
+from .part import Clock, Filled, Head, Late
+from .random import generator, seeded
+
+if TYPE_CHECKING:
+    from .meter import Meter
+    from .network import Network
+
+T = TypeVar("T")
+P = TypeVar("P", bound=Packed)
+Gather = Callable[[Packed], Packed]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way of running the model.
+
+    view: which view of the recipe; None: the cells as they are.  draw: which draw of that view.
+    by: "model", or a teacher's name.  layers: how many of the encoders' last layers to keep.
+    """
+
+    view: str | None = None
+    draw: int = 0
+    by: str = "model"
+    layers: int = 0
+
+
+@dataclass(eq=False)
+class _Run:
+    """What a pass starts from, and what it has computed so far."""
+
+    network: Network
+    size: int
+    present: Tensor
+    targets: Mapping[str, Packed]
+    pieces: dict[str, Tokens]
+    seed: tuple[object, ...]
+    tokens: dict[str, Tokens] | None = None
+    keep: Tensor | None = None
+    layers: int = 0
+    frozen: bool = False
+    grad: bool = True
+    memo: dict[object, Any] = field(default_factory=dict)
+
+    def once(self, name: object, compute: Callable[[], T]) -> T:
+        if name not in self.memo:
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(seeded(*self.seed, name))
+                if not self.grad:
+                    stack.enter_context(torch.no_grad())
+                if self.frozen:
+                    stack.enter_context(frozen_parameters(self.network))
+                self.memo[name] = compute()
+        return self.memo[name]
+
+
+class Outputs:
+    """What one pass produces; each part is computed when it is first read, once.
+
+    Inside an objective with `whole`, everything read is gathered over all processes first.
+    """
+
+    def __init__(self, run: _Run, gather: Gather | None = None) -> None:
+        self._run, self._gather = run, gather
+
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        batch: Batch,
+        pieces: dict[str, Tokens],
+        *,
+        seed: tuple[object, ...] = (),
+        keep: Tensor | None = None,
+        layers: int = 0,
+    ) -> Outputs:
+        """keep: [B, M] False where a modality's tokens are hidden from everything after the encoders."""
+        return cls(_Run(network, batch.size, batch.present, batch.targets, pieces, seed, keep=keep, layers=layers))
+
+    def gathered(self, gather: Gather | None) -> Outputs:
+        """The same pass, read over all processes."""
+        return self if gather is None else Outputs(self._run, gather)
+
+    @property
+    def size(self) -> int:
+        """Samples of this process."""
+        return self._run.size
+
+    @property
+    def pieces(self) -> dict[str, Tokens]:
+        """What the encoders were given."""
+        return self._all("pieces", self._run.pieces)
+
+    @property
+    def tokens(self) -> dict[str, Tokens]:
+        """All that was encoded, also what is hidden from the fusion."""
+        return self._all("tokens", self._tokens())
+
+    @property
+    def seen(self) -> dict[str, Tokens]:
+        """`tokens` without what this pass hides."""
+        return self._all("seen", self._seen())
+
+    @property
+    def filled(self) -> dict[str, Tokens]:
+        """`seen` and what the Missing components made: what the fusion reads."""
+        return self._all("filled", self._filled().tokens)
+
+    @property
+    def guesses(self) -> dict[str, Tokens]:
+        """What the Missing components made, also where the truth is known."""
+        return self._all("guesses", self._filled().guesses)
+
+    @property
+    def fused(self) -> Fused:
+        return self._one("fused", self._fused())
+
+    @property
+    def singles(self) -> dict[str, dict[str, Prediction]]:
+        """{target: {modality: prediction from it alone}}; empty if no part needs them."""
+        found = self._singles()
+        return {target: self._all(("singles", target), parts) for target, parts in found.items()}
+
+    @property
+    def predictions(self) -> dict[str, Prediction]:
+        return self._all("predictions", self._predictions())
+
+    @property
+    def heads(self) -> Mapping[str, Head]:
+        """By target, or modality to decode: what knows the losses of `predictions`."""
+        return self._run.network.heads  # type: ignore[return-value]
+
+    @property
+    def targets(self) -> dict[str, Packed]:
+        return self._all("targets", dict(self._run.targets))
+
+    def embedding(self, name: str, filled: bool = False) -> Packed:
+        """Projection of a modality's tokens, [P, E], not normalised.  P = 0 if nobody has it.
+
+        filled: with what the Missing components made.
+        """
+        run = self._run
+
+        def compute() -> Packed:
+            source = (self._filled().tokens if filled else self._seen()).get(name)
+            if source is None or not len(source):
+                device = run.present.device
+                empty = torch.zeros(0, run.network.spec.embedding, device=device)
+                return Packed(empty, torch.zeros(0, dtype=torch.long, device=device))
+            return run.network.project(name, source)
+
+        return self._one(("embedding", name, filled), run.once(("embedding", name, filled), compute))
+
+    def joint(self) -> Packed:
+        """One embedding per sample, [P, E], unit length: the mean direction of what it has."""
+        units = {name: self.embedding(name).unit() for name in self._seen()}
+        return mean_over(units, self.size).unit() if units else self.embedding("")
+
+    def only(self, *names: str) -> Outputs:
+        """The same tokens in other company: nothing is encoded again."""
+
+        def compute() -> _Run:
+            kept = {name: part for name, part in self._seen().items() if name in names}
+            return self._with(kept, ("only", names))
+
+        return Outputs(self._run.once(("only", names), compute), self._gather)
+
+    def without(self, *names: str) -> Outputs:
+        return self.only(*(name for name in self._run.network.names if name not in names))
+
+    def given(self, tokens: Mapping[str, Tokens], frozen: bool = False, grad: bool = True) -> Outputs:
+        """Missing, fusion and heads once more on these tokens.
+
+        frozen: only the tokens get a gradient, no parameter does.  grad: False computes without gradient.
+        """
+        return Outputs(self._with(dict(tokens), ("given",), frozen=frozen, grad=grad), self._gather)
+
+    def regroup(self, company: Mapping[str, Tensor]) -> Outputs:
+        """New sample i takes modality m from row company[m][i], or is without it where that is -1.
+
+        For hard negatives chosen in the step.  TypeError inside an objective with `whole`.
+        """
+        if self._gather is not None:
+            raise TypeError("regroup pairs rows of one process: it needs an objective with whole = False")
+        size = len(next(iter(company.values())))
+        tokens = {}
+        for name, wanted in company.items():
+            part = self._seen().get(name)
+            if part is None:
+                continue
+            rows = torch.isin(wanted, part.rows).nonzero().squeeze(1)
+            if len(rows):
+                tokens[name] = part.at(wanted[rows]).with_(rows=rows)
+        return Outputs(self._with(tokens, ("regroup",), size=size, targets={}))
+
+    def decode(self, fused: Fused) -> dict[str, Prediction]:
+        """The heads on another fused."""
+        run = self._with(self._seen(), ("decode",))
+        run.memo["fused"] = fused
+        return Outputs(run).predictions
+
+    def _with(
+        self,
+        tokens: dict[str, Tokens],
+        seed: tuple[object, ...],
+        *,
+        size: int | None = None,
+        targets: Mapping[str, Packed] | None = None,
+        frozen: bool = False,
+        grad: bool = True,
+    ) -> _Run:
+        run = self._run
+        size = run.size if size is None else size
+        columns = [
+            tokens[name].present(size) if name in tokens else torch.zeros(size, dtype=torch.bool)
+            for name in run.network.names
+        ]
+        return _Run(
+            run.network,
+            size,
+            torch.stack([column.to(run.present.device) for column in columns], 1),
+            run.targets if targets is None else targets,
+            run.pieces,
+            (*run.seed, *seed),
+            tokens=tokens,
+            layers=run.layers,
+            frozen=frozen or run.frozen,
+            grad=grad and run.grad,
+        )
+
+    def _tokens(self) -> dict[str, Tokens]:
+        run = self._run
+        if run.tokens is not None:
+            return run.tokens
+
+        def compute() -> dict[str, Tokens]:
+            # An encoder called on no rows would get a zero gradient and still be moved by the optimiser.
+            return {
+                name: run.network.encode(name, part, run.layers, run.present)
+                for name, part in run.pieces.items()
+                if len(part)
+            }
+
+        return run.once("tokens", compute)
+
+    def _seen(self) -> dict[str, Tokens]:
+        run = self._run
+        if run.keep is None or run.tokens is not None:
+            return self._tokens()
+        keep, names = run.keep, run.network.names
+
+        def compute() -> dict[str, Tokens]:
+            kept = {name: part.take(keep[part.rows, names.index(name)]) for name, part in self._tokens().items()}
+            return {name: part for name, part in kept.items() if len(part)}
+
+        return run.once("seen", compute)
+
+    def _filled(self) -> Filled:
+        run = self._run
+
+        def compute() -> Filled:
+            return run.network.fill(self._seen(), run.size, generator(*run.seed, "filled"))
+
+        return run.once("filled", compute)
+
+    def _fused(self) -> Fused:
+        run = self._run
+
+        def compute() -> Fused:
+            tokens = run.network.adapt("fusion", self._filled().tokens, run.present)
+            g = generator(*run.seed, "fused")
+            if isinstance(run.network.fusion, Late):
+                target = next(iter(self._singles()))
+                return run.network.fusion(self._decisions(target), tokens, run.size)
+            return run.network.fusion(tokens, run.size, g)
+
+        return run.once("fused", compute)
+
+    def _decisions(self, target: str) -> dict[str, Prediction]:
+        seen = self._seen()
+        return {
+            name: decision.on(seen[name].rows) for name, decision in self._singles()[target].items() if name in seen
+        }
+
+    def _singles(self) -> dict[str, dict[str, Prediction]]:
+        run = self._run
+        return run.once("singles", lambda: run.network.alone(self._tokens()))
+
+    def _predictions(self) -> dict[str, Prediction]:
+        run, fusion = self._run, self._run.network.fusion
+
+        def compute() -> dict[str, Prediction]:
+            if not isinstance(fusion, Late):
+                local = Outputs(run)
+                return {name: head(local) for name, head in run.network.heads.items()}
+            out = {}
+            for i, target in enumerate(self._singles()):
+                fused = self._fused() if i == 0 else fusion(self._decisions(target), self._filled().tokens, run.size)
+                out[target] = Prediction(fused.values, fused.rows, notes=fused.notes)
+            return out
+
+        return run.once("predictions", compute)
+
+    def _one(self, name: object, local: P) -> P:
+        if self._gather is None:
+            return local
+        gather = self._gather
+        return self._run.once(("whole", name), lambda: gather(local))  # type: ignore[return-value]
+
+    def _all(self, name: object, local: dict[str, P]) -> dict[str, P]:
+        """Every process must gather the same things in the same order, also what it has none of itself."""
+        if self._gather is None:
+            return local
+        if name in ("targets", "predictions"):
+            return {key: self._one((name, key), part) for key, part in local.items()}
+        out = {}
+        for key in self._run.network.names:
+            part = self._one((name, key), self._comparable(name, key, local.get(key)))
+            if len(part):
+                out[key] = part
+        return out
+
+    def _comparable(self, name: object, key: str, part: P | None) -> P:
+        """With the same fields on every process: a rank without rows knows no notes and hides nothing."""
+        network, device = self._run.network, self._run.present.device
+        if part is not None and not isinstance(part, Tokens):
+            return part
+        nobody = torch.zeros(0, dtype=torch.long, device=device)
+        if isinstance(name, tuple):
+            head = network.heads[name[1]]
+            return Prediction(head.decide(torch.zeros(0, network.spec.width, device=device)), nobody)  # type: ignore
+        if part is None:
+            width = network.spec.pieces[key][1] if name == "pieces" else network.spec.width
+            values = torch.zeros(0, 0, width, device=device)
+            part = Tokens(values, nobody, torch.zeros(0, 0, dtype=torch.bool, device=device))  # type: ignore[assignment]
+        assert isinstance(part, Tokens)
+        none = torch.zeros_like(part.mask)
+        return Tokens(  # type: ignore[return-value]
+            part.values,
+            part.rows,
+            part.mask,
+            hidden=none if part.hidden is None else part.hidden,
+            made=torch.zeros_like(part.rows, dtype=torch.bool) if part.made is None else part.made,
+        )
+
+
+class State:
+    """What an objective may see.  It knows no ranks, devices or queues' workings.
+
+    memory: the objective's own {name: tensor} from earlier steps.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        clock: Clock,
+        meter: Meter,
+        memory: Mapping[str, Tensor],
+        passes: Mapping[str, Outputs],
+    ) -> None:
+        self.batch, self.clock, self.meter, self.memory, self._passes = batch, clock, meter, memory, passes
+
+    def of(self, name: str = "main") -> Outputs:
+        """The pass that the objective asked for under this name."""
+        return self._passes[name]
+
+
+@contextlib.contextmanager
+def frozen_parameters(module: nn.Module) -> Iterator[None]:
+    """Every parameter replaced by its detached self inside: only inputs get a gradient."""
+    swapped = []
+    for part in module.modules():
+        for name, parameter in list(part._parameters.items()):
+            if parameter is not None:
+                swapped.append((part, name, parameter))
+                del part._parameters[name]
+                object.__setattr__(part, name, parameter.detach())
+    try:
+        yield
+    finally:
+        for part, name, parameter in swapped:
+            object.__delattr__(part, name)
+            part._parameters[name] = parameter

@@ -1,0 +1,110 @@
+"""Sound as log-mel frames through convolutions over time: one token per patch of frames.
+
+Frames are 10 ms apart.  Convolutions halve the time until a patch is one place; hidden patches and what lies beyond
+the end are replaced by the mean spectrum at every step.   Relatives: conv_image, frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plait.core.component import Count, Positive, Rate
+from plait.core.packed import Packed, Tokens
+from plait.core.part import Encoder, Modality, Place, Spec, Training
+
+from ._conv import ChannelNorm, halvings
+from ._logmel import RATE, log_mel
+from ._standardise import Standardise, cells_of
+from ._trunk import Depth, Positions, Trunk, lengths, within
+
+SAMPLE = 2_000
+FLOOR = -8.0
+"""log10 of the least power: what silence has."""
+
+
+class ConvAudio(Encoder):
+    """seconds: of the beginning that are heard.  mels: bands.  patch: frames of a token, a power of two.
+
+    channels: of every convolution.  depth: transformer blocks within the modality.
+    """
+
+    kinds = ("audio",)
+
+    def __init__(
+        self,
+        seconds: Positive = 10.0,
+        mels: Count = 64,
+        patch: Count = 16,
+        channels: Count = 128,
+        depth: Depth = 1,
+        heads: Count = 4,
+        dropout: Rate = 0.1,
+    ) -> None:
+        super().__init__()
+        self.halvings = halvings(patch)
+        self.seconds, self.mels, self.patch, self.channels = seconds, mels, patch, channels
+        self.depth, self.heads, self.dropout = depth, heads, dropout
+
+    def wants(self) -> dict[str, Any]:
+        return {"rate": RATE, "seconds": self.seconds}
+
+    def precompute(self, cells: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """float32 [N] at 16 kHz -> float16 [T, mels], log10 of power, a frame every 10 ms."""
+        return [log_mel(torch.from_numpy(cell), self.mels, floor=10**FLOOR).half().numpy() for cell in cells]
+
+    def fingerprint(self) -> str:
+        return f"log_mel 1, {self.mels} bands, floor {FLOOR}"
+
+    def describe(self, modality: Modality) -> tuple[int, int]:
+        return 0, self.patch * self.mels
+
+    def build(self, spec: Spec, place: Place) -> None:
+        if hasattr(self, "steps"):
+            return
+        widths = [self.mels] + [self.channels] * self.halvings
+        self.standardise = Standardise(self.mels)
+        self.steps = nn.ModuleList(
+            nn.Sequential(nn.Conv1d(inputs, outputs, 5, 2, 2), ChannelNorm(outputs), nn.GELU())
+            for inputs, outputs in pairwise(widths)
+        )
+        self.linear = nn.Linear(self.channels, spec.width)
+        self.positions = Positions(spec.width)
+        self.trunk = Trunk(spec.width, self.depth, self.heads, self.dropout, place)
+
+    def prepare(self, train: Training) -> None:
+        self.standardise.learn(self._frames(cells) for cells in cells_of(train, self.place.name, SAMPLE))
+
+    def _frames(self, cells: Packed) -> Tensor:
+        return cells.values[within(lengths(cells), cells.values.shape[1])]
+
+    def cut(self, cells: Packed) -> Tokens:
+        """[P, T', mels] -> [P, T, patch * mels]: frames in order; after the end of a sound, silence."""
+        length = lengths(cells)
+        extra = -cells.values.shape[1] % self.patch
+        frames = F.pad(cells.values.float(), (0, 0, 0, extra))
+        frames = frames.masked_fill(~within(length, frames.shape[1]).unsqueeze(2), FLOOR)
+        values = torch.unflatten(frames, 1, (-1, self.patch)).flatten(2)
+        mask = within(-(-length // self.patch), values.shape[1])
+        return Tokens(values, cells.rows, mask, notes=cells.notes | {"length": length}, blend=cells.blend)
+
+    def paste(self, pieces: Tokens) -> Packed:
+        frames = torch.unflatten(pieces.values, 2, (self.patch, -1)).flatten(1, 2)
+        frames = frames[:, : int(pieces.notes["length"].max())]
+        return Packed(frames.half(), pieces.rows, notes=pieces.notes, blend=pieces.blend)
+
+    def forward(self, pieces: Tokens, layers: int = 0) -> Tokens:
+        visible = pieces.visible
+        values = self.standardise(torch.unflatten(pieces.values, 2, (self.patch, -1))).flatten(1, 2).transpose(1, 2)
+        for step in self.steps:
+            seen = visible.repeat_interleave(values.shape[2] // visible.shape[1], 1)
+            values = step(values.masked_fill(~seen.unsqueeze(1), 0.0))
+        embedded = self.linear(values.transpose(1, 2)[visible])
+        places = self.positions(torch.arange(visible.shape[1], device=visible.device))
+        return self.trunk(embedded, places, pieces, layers)

@@ -1,0 +1,98 @@
+"""Late fusion by a transformer over the tokens of all modalities.
+
+    x_m = tokens_m + type_m;   x = blocks([summary, x_1 ... x_M]);   fused = norm(x)[summary], or the mean over tokens
+
+Runs on flat tokens, so a sample pays for what it has.  It is the strong baseline of "Fusion or Confusion",
+arXiv:2512.22991.  Source of the block: Vaswani et al., arXiv:1706.03762, pre-norm as in Xiong et al., arXiv:2002.04745.
+Relatives: concatenation, mean, gated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from plait.core.attention import Block, Braid, braid
+from plait.core.component import Count, Positive, Rate
+from plait.core.named import NamedParameters
+from plait.core.packed import Fused, Tokens, tokens_of
+from plait.core.part import Fusion, Place, Spec
+from plait.core.random import seeded, spawn
+
+_SUMMARY = ""
+
+
+class SelfAttention(Fusion):
+    """layers, heads, dropout, expansion: of the transformer.  pool: what a sample's fused vector is read from."""
+
+    def __init__(
+        self,
+        layers: Count = 2,
+        heads: Count = 4,
+        dropout: Rate = 0.1,
+        expansion: Positive = 2.0,
+        pool: Literal["summary", "mean"] = "summary",
+    ) -> None:
+        super().__init__()
+        self.layers, self.heads, self.dropout, self.expansion, self.pool = layers, heads, dropout, expansion, pool
+        self.blocks = nn.ModuleList()
+        self.types = NamedParameters()
+
+    def build(self, spec: Spec, place: Place) -> None:
+        base = spawn()
+        for name in spec.names:
+            if name not in self.types:
+                with seeded(base, name):
+                    self.types[name] = nn.Parameter(0.02 * torch.randn(spec.width))
+        if not self.blocks:
+            self.blocks.extend(Block(spec.width, self.heads, self.expansion, self.dropout) for _ in range(self.layers))
+            self.norm = nn.LayerNorm(spec.width)
+            if self.pool == "summary":
+                self.summary = nn.Parameter(0.02 * torch.randn(spec.width))
+
+    def forward(self, tokens: dict[str, Tokens], size: int, g: torch.Generator) -> Fused:
+        """tokens: values [P, T, D] each.  -> values [P, D] of the samples that have any visible token."""
+        typed = {name: part.with_(values=part.values + self.types[name]) for name, part in tokens.items()}
+        rows = _rows(tokens, size, self.norm.weight)
+        if not len(rows):
+            return Fused(self.norm.weight.new_zeros(0, len(self.norm.weight)), rows)
+        if self.pool == "summary":
+            typed[_SUMMARY] = tokens_of(self.summary.expand(len(rows), 1, -1), rows)
+        layout = braid(typed, size)
+        for block in self.blocks:
+            layout = block(layout)
+        layout = layout.with_values(self.norm(layout.values))
+        values = layout.part(_SUMMARY) if self.pool == "summary" else layout.mean().values
+        return Fused(values, rows, tokens=_InContext(layout, tuple(tokens)))
+
+
+def _rows(tokens: Mapping[str, Tokens], size: int, like: Tensor) -> Tensor:
+    """Samples that have any visible token, [P]."""
+    found = torch.zeros(size, dtype=torch.bool, device=like.device)
+    for part in tokens.values():
+        found[part.rows[part.visible.any(1)]] = True
+    return found.nonzero().squeeze(1)
+
+
+class _InContext(Mapping[str, Tokens]):
+    """Each modality's tokens after the transformer, laid out only if somebody reads them."""
+
+    def __init__(self, layout: Braid, names: tuple[str, ...]) -> None:
+        self._layout, self._names = layout, names
+        self._tokens: dict[str, Tokens] | None = None
+
+    def __getitem__(self, name: str) -> Tokens:
+        if name not in self._names:
+            raise KeyError(name)
+        if self._tokens is None:
+            self._tokens = self._layout.unbraid()
+        return self._tokens[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

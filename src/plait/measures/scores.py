@@ -1,0 +1,100 @@
+"""The measures of a target, by its kind: what training watches and what an evaluation reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from plait.core.errors import nearest
+
+from . import bootstrap, classification, multi_label, regression, survival
+from .bootstrap import Interval
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The measures of one kind of target, on what `Head.predict` gives and the truth.
+
+    main: the one to choose by.  rows: those that are means over rows, as row values [P].  others: the rest, as numbers.
+    lower: those of which less is better.
+    """
+
+    main: str
+    rows: Callable[[Array, Array], dict[str, Array]]
+    others: Callable[[Array, Array], dict[str, float]]
+    lower: frozenset[str] = frozenset()
+
+    def higher(self, name: str) -> bool:
+        """Whether more of a measure is better."""
+        return name not in self.lower
+
+
+KINDS: Mapping[str, Measures] = {
+    "class": Measures("accuracy", classification.rows, classification.others, frozenset({"log_loss"})),
+    "multi_label": Measures("average_precision", multi_label.rows, multi_label.others),
+    "number": Measures("r2", regression.rows, regression.others, frozenset({"mae", "rmse"})),
+    "survival": Measures("c_index", survival.rows, survival.others),
+}
+
+
+def of(kind: str) -> Measures:
+    """The measures of a kind of target.  ValueError if there are none."""
+    if kind not in KINDS:
+        raise ValueError(f"there are no measures for targets of kind {kind!r}.{nearest(kind, KINDS)}")
+    return KINDS[kind]
+
+
+def score(kind: str, predicted: Array, truth: Array) -> dict[str, float]:
+    """{measure: value}, the main one first; NaN where the rows do not define one.
+
+    predicted: probabilities [P, C] (class, multi_label), numbers [P] or risks [P].
+    truth: codes [P], labels [P, C] with NaN where unknown, numbers [P], or time and event [P, 2].
+    """
+    measures = of(kind)
+    means = {name: float(v.mean()) if len(v) else float("nan") for name, v in measures.rows(predicted, truth).items()}
+    found = {**means, **measures.others(predicted, truth)}
+    return {measures.main: found.pop(measures.main), **found}
+
+
+def intervals(
+    kind: str, predicted: Array, truth: Array, *, groups: Array | None = None, seed: int = 0, draws: int = 1000
+) -> dict[str, Interval]:
+    """{measure: 95 % interval} by resampling rows, or groups [P] of rows.  NaN where it is not defined."""
+    measures = of(kind)
+    means = {
+        name: bootstrap.mean_interval(values, groups=groups, seed=seed)
+        for name, values in measures.rows(predicted, truth).items()
+    }
+    rest = bootstrap.intervals(
+        lambda rows: measures.others(predicted[rows], truth[rows]), len(truth), groups=groups, seed=seed, draws=draws
+    )
+    return {**means, **rest}
+
+
+def differences(
+    kind: str,
+    first: Array,
+    second: Array,
+    truth: Array,
+    *,
+    groups: Array | None = None,
+    seed: int = 0,
+    draws: int = 1000,
+) -> dict[str, Interval]:
+    """{measure: 95 % interval of `first` minus `second`}, paired: both are read on the same resampled rows."""
+    measures = of(kind)
+    one, two = measures.rows(first, truth), measures.rows(second, truth)
+    means = {
+        name: bootstrap.mean_interval(one[name] - two[name], groups=groups, seed=seed, exact=False) for name in one
+    }
+
+    def gap(rows: Array) -> dict[str, float]:
+        a, b = measures.others(first[rows], truth[rows]), measures.others(second[rows], truth[rows])
+        return {name: a[name] - b[name] for name in a}
+
+    return {**means, **bootstrap.intervals(gap, len(truth), groups=groups, seed=seed, draws=draws)}

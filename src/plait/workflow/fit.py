@@ -1,0 +1,267 @@
+"""Fitting: from a table to a model, in a run folder that can be gone on from at any moment."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from plait.core.errors import DataError, RunError
+from plait.core.recipe import Recipe, Stage
+from plait.data.dataset import Dataset
+from plait.data.read import read
+from plait.data.schema import Schema
+from plait.data.splits import split as split_rows
+from plait.data.table import Table
+from plait.measures import scores
+from plait.training import loop
+from plait.training.checkpoint import WEIGHTS
+
+from .defaults import resolve
+from .model import CONFIG, Model, read_config
+from .prepare import Encoded, Progress, encode, silent, spec_of, trained_on
+from .run import again, begin, locked, read_splits, versions, write_json, write_splits
+
+FIT = "fit.json"
+
+Watch = loop.Watch
+
+
+@dataclass
+class Fitted:
+    """A model and the account of how it was made.  metrics: {"test", "validation": {measure: value}}."""
+
+    model: Model
+    table: Table
+    splits: dict[str, np.ndarray]
+    encoded: Encoded
+    metrics: dict[str, dict[str, float]]
+    seconds: dict[str, float]
+    samples: dict[str, int]
+    history: list[dict[str, Any]]
+    warnings: list[str] = field(default_factory=list)
+
+    def account(self) -> dict[str, Any]:
+        """As `plait fit --json` prints it."""
+        return {
+            "run": None if self.model.folder is None else str(self.model.folder),
+            "metrics": self.metrics,
+            "seconds": self.seconds,
+            "samples": self.samples,
+            "warnings": self.warnings,
+        }
+
+
+def judge() -> loop.Judge:
+    """Plait's own measures, for the loop."""
+
+    def main(kind: str) -> tuple[str, bool]:
+        measures = scores.of(kind)
+        return measures.main, measures.higher(measures.main)
+
+    return loop.Judge(scores.score, main)
+
+
+def fit(
+    source: Any,
+    target: str | Iterable[str] | None = None,
+    *,
+    recipe: str | Path | Mapping[str, Any] | Recipe | None = None,
+    settings: Iterable[str] = (),
+    out: str | Path | None = None,
+    seed: int = 0,
+    schema: Schema | str | Path | None = None,
+    kinds: Mapping[str, str] | None = None,
+    ignore: Iterable[str] = (),
+    split: str | None = None,
+    group: str | None = None,
+    strict: bool = False,
+    resume: bool = False,
+    splits: Mapping[str, np.ndarray] | None = None,
+    cache: Path | None = None,
+    progress: Progress = silent,
+    watch: Watch = lambda line: None,
+) -> Fitted:
+    """Read, encode, train; see `plait.fit` for the model alone.
+
+    target: a column, "time,event" for survival, several, or None for alignment alone.  out: the run folder; without
+    one nothing is written.  resume: go on with the run in `out`.  splits: rows of "train", "validation" and "test";
+    drawn from the schema's split or group column, or at random, where None.
+    """
+    began = time.perf_counter()
+    folder = None if out is None else Path(out)
+    with ExitStack() as stack:
+        if folder is not None and _rank() == 0:
+            stack.enter_context(locked(folder))
+        table = read(
+            source, schema, target=target, kinds=kinds or {}, ignore=ignore, split=split, group=group, strict=strict
+        )
+        if len(table) == 0:
+            raise DataError("The table has no rows.")
+        if not table.schema.modalities:
+            raise DataError("No column can be a modality. Name one with --kind column=text (or image, audio, ...).")
+        chosen = resolve(table.schema, recipe, settings)
+        rows = dict(splits) if splits is not None else split_rows(table, seed=seed)
+        if folder is not None:
+            rows = _begin(folder, table, chosen, rows, source, seed, resume)
+        progress("read", 1, 1)
+        encoded = encode(table, chosen, cache=cache, progress=progress)
+        fitted = train(table, encoded, chosen, rows, seed=seed, folder=folder, cache=cache, watch=watch)
+        fitted.seconds["total"] = time.perf_counter() - began
+        if folder is not None and _rank() == 0:
+            fitted.model.info["source"] = _named(source)
+            fitted.model.save(folder)
+            write_json(folder / FIT, fitted.account())
+            (folder / loop.CHECKPOINT).unlink(missing_ok=True)
+    return fitted
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def _named(source: Any) -> str | None:
+    return str(source) if isinstance(source, (str, Path)) else None
+
+
+def _begin(
+    folder: Path,
+    table: Table,
+    recipe: Recipe,
+    rows: dict[str, np.ndarray],
+    source: Any,
+    seed: int,
+    resume: bool,
+) -> dict[str, np.ndarray]:
+    """Write what the run is made from, or check it; -> the rows of each split."""
+    if resume:
+        if (folder / WEIGHTS).exists():
+            raise RunError(f"The run in {folder} is finished. Use it, or fit anew with another --out.")
+        again(folder, table)
+        return read_splits(folder)
+    if _rank() == 0:
+        # The splits first: a folder with a configuration must have them.
+        if not (folder / CONFIG).exists():
+            write_splits(folder, table, rows)
+        config = {"source": _named(source), "seed": seed, "versions": versions(), "recipe": recipe.dump()}
+        begin(folder, config, table.schema, table)
+    return rows
+
+
+def resume(
+    folder: str | Path, source: Any = None, *, progress: Progress = silent, watch: Watch = lambda line: None
+) -> Fitted:
+    """Go on with an interrupted run, to the weights that it would have had.
+
+    source: the data, if it was not read from a path.  RunError if the folder holds no run, a finished one, or one that
+    was begun with other data.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    source = config.get("source") if source is None else source
+    if source is None:
+        raise RunError(f"The run in {folder} was fitted on data in memory: give it again.")
+    return fit(
+        source,
+        schema=folder / "schema.yaml",
+        recipe=Recipe.parse(config["recipe"], str(folder / CONFIG)),
+        out=folder,
+        seed=config["seed"],
+        resume=True,
+        progress=progress,
+        watch=watch,
+    )
+
+
+def train(
+    table: Table,
+    encoded: Encoded,
+    recipe: Recipe,
+    rows: Mapping[str, np.ndarray],
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    cache: Path | None = None,
+    watch: Watch = lambda line: None,
+) -> Fitted:
+    """Train a recipe on cells that are already stored."""
+    encoded = trained_on(encoded, rows["train"])
+    left_out = [name for name in table.schema.modalities if name not in encoded.dataset.names]
+    warnings = [f"{name!r} is left out: no training row has a usable cell of it." for name in left_out]
+    _check_targets(table, encoded.dataset, rows["train"])
+    spec = spec_of(recipe, table.schema, encoded.dataset.stores)
+    parts = {part: encoded.dataset.take(where) for part, where in rows.items()}
+
+    def data(stage: Stage) -> loop.Data:
+        if not stage.data:
+            return loop.Data(parts["train"], parts["validation"])
+        from .edits import edited
+
+        return loop.Data(edited(table, stage, recipe, rows["train"], encoded, seed, cache), parts["validation"])
+
+    trained = loop.run(recipe, spec, encoded.encoders, data, judge(), seed=seed, folder=folder, watch=watch)
+    model = Model(
+        trained.network,
+        recipe,
+        table.schema,
+        _priors(encoded.dataset.take(rows["train"]), table.schema),
+        {"seed": seed, "versions": versions(), "best": trained.best},
+        cache,
+    )
+    metrics = {part: metrics_of(model, parts[part]) for part in ("test", "validation")}
+    samples = {part: len(where) for part, where in rows.items()}
+    samples |= {f"train/{name}": int(parts["train"].have[:, i].sum()) for i, name in enumerate(spec.names)}
+    seconds = {**encoded.seconds, "train": trained.seconds, "total": 0.0}
+    return Fitted(
+        model, table, dict(rows), encoded, metrics, seconds, samples, trained.history, [*table.notes, *warnings]
+    )
+
+
+def _check_targets(table: Table, dataset: Dataset, train: np.ndarray) -> None:
+    for name, target in table.schema.targets.items():
+        labels = dataset.take(train).target(name)
+        if not len(labels):
+            raise DataError(f"No training row has a label in {name!r}. Check the column, or fit without a target.")
+        if target.kind == "class" and len(torch.unique(labels.values)) < 2:
+            raise DataError(
+                f"All training rows with a label in {name!r} are of one class: there is nothing to learn. "
+                "Choose another target, or fit without one."
+            )
+
+
+def _priors(train: Dataset, schema: Schema) -> dict[str, list[float]]:
+    out = {}
+    for name, target in schema.targets.items():
+        values = train.target(name).values
+        if target.kind == "class":
+            assert target.classes is not None
+            out[name] = (torch.bincount(values, minlength=len(target.classes)) / len(values)).tolist()
+        elif target.kind == "multi_label":
+            out[name] = torch.nanmean(values.float(), 0).nan_to_num(0.0).tolist()
+        else:
+            # A survival model's risk is relative: nobody's is 0.
+            out[name] = [float(values.float().mean())] if target.kind == "number" else [0.0]
+    return out
+
+
+def metrics_of(model: Model, dataset: Dataset) -> dict[str, float]:
+    """{measure: value} on labelled rows; with the target's name before it if there are several."""
+    out: dict[str, float] = {}
+    if len(dataset) == 0:
+        return out
+    predicted = model.parameters(dataset)
+    for name, target in model.targets.items():
+        truth = dataset.target(name)
+        if len(truth):
+            where = truth.rows.numpy()
+            found = scores.score(target.kind, predicted[name][where], truth.values.numpy())
+            prefix = "" if len(model.targets) == 1 else f"{name}/"
+            out |= {f"{prefix}{measure}": value for measure, value in found.items()}
+    return out

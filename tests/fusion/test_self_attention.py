@@ -1,0 +1,116 @@
+import copy
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from plait.core.component import find
+from plait.core.packed import Tokens, tokens_of
+
+SelfAttention = find("fusion", "self_attention")
+WIDTH = 8
+
+
+def built(pool: str, names: str = "abcd", **arguments) -> torch.nn.Module:
+    fusion = SelfAttention(pool=pool, heads=2, dropout=0.0, **arguments)
+    torch.manual_seed(0)
+    fusion.build(tiny.spec(names, width=WIDTH), None)
+    return fusion.eval()
+
+
+def some_tokens(size: int = 20, seed: int = 0) -> dict[str, Tokens]:
+    g = torch.Generator().manual_seed(seed)
+    out = {}
+    for name, length in (("a", 1), ("b", 4), ("c", 2)):
+        rows = (torch.rand(size, generator=g) < 0.6).nonzero().squeeze(1)
+        mask = torch.rand(len(rows), length, generator=g) < 0.7
+        out[name] = tokens_of(torch.randn(len(rows), length, WIDTH, generator=g), rows, mask)
+    return out
+
+
+def reference(fusion: torch.nn.Module, tokens: dict[str, Tokens], row: int) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """One sample at a time, in plain attention."""
+    own, spans = [], {}
+    for name, part in tokens.items():
+        for i in (part.rows == row).nonzero().flatten().tolist():
+            seen = part.values[i][part.visible[i]] + fusion.types[name]
+            spans[name] = seen
+            own.append(seen)
+    if not own or not sum(len(x) for x in own):
+        return None, {}
+    x = torch.cat(own)
+    if fusion.pool == "summary":
+        x = torch.cat([fusion.summary[None], x])
+    for block in fusion.blocks:
+        h = block.norm_attention(x)
+        q, k, v = block.attention.qkv(h).view(len(x), 3, 2, WIDTH // 2).permute(1, 2, 0, 3)
+        mixed = (q @ k.transpose(1, 2) / (WIDTH // 2) ** 0.5).softmax(-1) @ v
+        x = x + block.attention.out(mixed.transpose(0, 1).reshape(len(x), WIDTH))
+        x = x + block.feed(block.norm_feed(x))
+    x = fusion.norm(x)
+    context, start = {}, int(fusion.pool == "summary")
+    for name, seen in spans.items():
+        context[name] = x[start : start + len(seen)]
+        start += len(seen)
+    return (x[0] if fusion.pool == "summary" else x.mean(0)), context
+
+
+@pytest.mark.parametrize("pool", ["summary", "mean"])
+def test_equals_plain_attention_over_each_samples_own_tokens(pool: str) -> None:
+    fusion, tokens = built(pool), some_tokens()
+    with torch.no_grad():
+        fused = fusion(tokens, 20, None)
+        for row in range(20):
+            expected, context = reference(fusion, tokens, row)
+            assert (expected is not None) == (row in fused.rows.tolist())
+            if expected is None:
+                continue
+            assert torch.allclose(fused.values[fused.rows == row][0], expected, atol=1e-5)
+            for name, values in context.items():
+                part = fused.tokens[name]
+                i = int((part.rows == row).nonzero())
+                assert torch.allclose(part.values[i][part.visible[i]], values, atol=1e-5)
+
+
+def test_a_modality_that_comes_later_changes_no_embedding() -> None:
+    fusion, tokens = built("summary", "abc"), some_tokens()
+    before = fusion(tokens, 20, None).values
+    fusion.build(tiny.spec("abcd", width=WIDTH), None)
+    assert "d" in fusion.types
+    assert torch.equal(fusion(tokens, 20, None).values, before)
+
+
+def test_a_modality_left_out_changes_no_initial_weight() -> None:
+    few, many = built("summary", "ac").state_dict(), built("summary", "abcd").state_dict()
+    assert all(torch.equal(value, many[name]) for name, value in few.items())
+
+
+def test_tokens_in_context_are_laid_out_only_when_read() -> None:
+    fused = built("summary")(some_tokens(), 20, None)
+    assert fused.tokens._tokens is None
+    assert list(fused.tokens) == ["a", "b", "c"]
+    assert fused.tokens._tokens is None
+    assert fused.tokens["b"].values.shape[1:] == (4, WIDTH)
+    with pytest.raises(KeyError):
+        fused.tokens["d"]
+
+
+def test_nothing_to_decide_from() -> None:
+    fused = built("mean")({}, 3, None)
+    assert fused.values.shape == (0, WIDTH)
+    hidden = some_tokens()["a"]
+    fused = built("mean")({"a": hidden.with_(hidden=torch.ones_like(hidden.mask))}, 20, None)
+    assert len(fused) == 0
+
+
+def test_a_sample_reads_only_itself() -> None:
+    fusion, tokens = built("summary"), some_tokens()
+    row = int(tokens["b"].rows[0])
+    changed = copy.copy(tokens)
+    changed["b"] = tokens["b"].with_(values=tokens["b"].values.index_fill(0, torch.tensor([0]), 3.0))
+    first, second = fusion(tokens, 20, None), fusion(changed, 20, None)
+    other = first.rows != row
+    assert torch.equal(first.values[other], second.values[other])
+    assert F.mse_loss(first.values[~other], second.values[~other]) > 1e-4

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from plait.measures import scores
+
+RNG = np.random.default_rng(0)
+CASES = {
+    "class": (RNG.dirichlet(np.ones(3), 60), RNG.integers(0, 3, 60)),
+    "multi_label": (RNG.random((60, 3)), RNG.integers(0, 2, (60, 3)).astype(float)),
+    "number": (RNG.normal(size=60), RNG.normal(size=60)),
+    "survival": (RNG.normal(size=60), np.stack([RNG.random(60), RNG.integers(0, 2, 60)], 1)),
+}
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_every_measure_has_an_interval_around_it(kind):
+    predicted, truth = CASES[kind]
+    found = scores.score(kind, predicted, truth)
+    interval = scores.intervals(kind, predicted, truth, draws=200)
+    assert set(interval) == set(found)
+    assert next(iter(found)) == scores.of(kind).main
+    for name, (low, high) in interval.items():
+        assert low <= found[name] <= high
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_an_arm_does_not_differ_from_itself(kind):
+    predicted, truth = CASES[kind]
+    for low, high in scores.differences(kind, predicted, predicted, truth, draws=50).values():
+        assert (low, high) == (0, 0)
+
+
+def test_a_better_arm_differs():
+    truth = CASES["class"][1]
+    good, bad = np.eye(3)[truth] * 0.9 + 0.1 / 3, np.full((60, 3), 1 / 3)
+    found = scores.differences("class", good, bad, truth, draws=100)
+    assert found["accuracy"][0] > 0.3
+    assert found["log_loss"][1] < 0
+    assert not scores.of("class").higher("log_loss")
+
+
+def test_an_unknown_kind_is_named():
+    with pytest.raises(ValueError, match="Did you mean 'number'"):
+        scores.of("numbers")
