@@ -24,18 +24,26 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         assert not path.exists()
         part.write_text("whole")
     assert path.read_text() == "whole"
-    with pytest.raises(ZeroDivisionError), writing(path) as part:
-        part.write_text("broken")
-        raise ZeroDivisionError
+
+    def fail():
+        with writing(path) as part:
+            part.write_text("broken")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert path.read_text() == "whole"
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_full_disk_is_a_data_error_that_says_what_to_do(tmp_path):
-    with pytest.raises(DataError, match="No space left.*PLAIT_CACHE"), writing(tmp_path / "file") as part:
-        part.write_text("some")
-        with open("/dev/full", "w") as full:
-            full.write("x" * 100_000)
+    def fill(path):
+        with writing(path) as part:
+            part.write_text("some")
+            Path("/dev/full").write_text("x" * 100_000)
+
+    with pytest.raises(DataError, match=r"No space left.*PLAIT_CACHE"):
+        fill(tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_no_copy_behind(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(_arrow, "SPILL", 10)
     real = pa.OSFile
     monkeypatch.setattr(pa, "OSFile", lambda path, mode: real("/dev/full", mode))
-    with pytest.raises(DataError, match="No space left.*PLAIT_CACHE"):
+    with pytest.raises(DataError, match=r"No space left.*PLAIT_CACHE"):
         read(source)
     assert list((cache / "tables").iterdir()) == []
     monkeypatch.setattr(pa, "OSFile", real)
@@ -134,9 +134,7 @@ def test_a_full_disk_leaves_no_copy_behind(tmp_path, cache, monkeypatch):
 
 
 def test_text_that_is_not_utf8_costs_only_its_cell(tmp_path, monkeypatch):
-    (tmp_path / "a.csv").write_bytes(
-        b"said,age\nfine words here,1\n" + b"bro\xffken words,2\nfine again now,3\n"
-    )
+    (tmp_path / "a.csv").write_bytes(b"said,age\nfine words here,1\n" + b"bro\xffken words,2\nfine again now,3\n")
     (tmp_path / "a.jsonl").write_bytes(
         b'{"said": "fine words here", "age": 1}\n{"said": "bro\xffken words", "age": 2}\n'
     )

@@ -150,3 +150,11 @@ def test_weights_are_frozen_and_fingerprinted():
     other._fc.bias[0] += 1
     assert fingerprint(other) != before
     assert fingerprint(model, "320 pixels") != before
+
+
+def test_several_scales_and_a_larger_size():
+    pictures = images(2)
+    one, four = lite.encode(pictures, size=288), lite.encode(pictures, size=288, scales=4)
+    assert four.tokens.shape == (2, 81, 1280)
+    assert four.pooled.shape == (2, 1280 + 320 + 192 + 112)
+    assert torch.equal(four.pooled[:, :1280], one.pooled)

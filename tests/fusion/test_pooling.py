@@ -60,7 +60,7 @@ def test_concatenation_leaves_absent_modalities_out() -> None:
 def test_half_the_cells_cost_half() -> None:
     fusion = built(Concatenation())
     rows = list(range(64))
-    full = multiply_adds(lambda: fusion(cells({name: rows for name in "ab"}), 64, None))
+    full = multiply_adds(lambda: fusion(cells(dict.fromkeys("ab", rows)), 64, None))
     half = multiply_adds(lambda: fusion(cells({"a": rows[:32], "b": rows[32:]}), 64, None))
     assert full == 2 * half > 0
 
@@ -91,7 +91,7 @@ def test_gates_weigh_between_modalities() -> None:
     fusion, tokens = built(Gated()), cells(COMPLETE)
     for name in "bc":
         fusion.maps[name].load_state_dict(fusion.maps["a"].state_dict())
-    same = {name: tokens["a"] for name in "abc"}
+    same = dict.fromkeys("abc", tokens["a"])
     expected = torch.tanh(fusion.maps["a"](tokens["a"].values.mean(1)))
     assert torch.allclose(fusion(same, 4, None).values, expected, atol=1e-6)
 

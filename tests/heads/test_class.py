@@ -16,7 +16,7 @@ def built(truth: list[int], **arguments):
     torch.manual_seed(0)
     head.place = Place("heads", "class")
     head.build(tiny.spec(targets=("class",)), head.place)
-    target = Packed(torch.tensor(truth), torch.arange(len(truth)))
+    target = Packed(torch.tensor(truth, dtype=torch.long), torch.arange(len(truth)))
     head.prepare(tiny.Rows(None, Batch(len(truth), {}, {"class": target}, torch.arange(len(truth)))))
     return head
 
@@ -25,7 +25,9 @@ def test_loss_is_the_negative_log_probability() -> None:
     head, logits = built([0, 1, 2]), torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5]])
     expected = [math.log(sum(math.exp(x) for x in (2, 0, -1))) - 0.0, math.log(3)]
     assert head.loss(logits, torch.tensor([1, 2])).tolist() == pytest.approx(expected, abs=1e-6)
-    assert head.score(logits, torch.tensor([1, 2])).tolist() == pytest.approx([math.exp(-x) for x in expected], abs=1e-6)
+    assert head.score(logits, torch.tensor([1, 2])).tolist() == pytest.approx(
+        [math.exp(-x) for x in expected], abs=1e-6
+    )
     assert torch.allclose(head.predict(logits).sum(1), torch.ones(2))
 
 
@@ -41,7 +43,9 @@ def test_balanced_classes_weigh_the_same_in_total() -> None:
     truth = [0] * 59 + [1] * 29 + [2] * 9
     head = built(truth, weighting="balanced")
     loss = head.loss(torch.zeros(100, 3), torch.tensor([0] * 60 + [1] * 30 + [2] * 10))
-    assert [float(part.sum()) for part in loss.split([60, 30, 10])] == pytest.approx([100 / 3 * math.log(3)] * 3, rel=1e-5)
+    assert [float(part.sum()) for part in loss.split([60, 30, 10])] == pytest.approx(
+        [100 / 3 * math.log(3)] * 3, rel=1e-5
+    )
     assert torch.equal(head.log_prior, torch.zeros(3))
 
 

@@ -1,12 +1,11 @@
+import pytest
 import tiny
 import torch
 
 from plait.core.cost import multiply_adds
 
-import pytest
 
-
-@pytest.fixture()
+@pytest.fixture
 def net():
     return tiny.network("abc", fusion="self_attention", missing={"learned_tokens": "learned_tokens"}).eval()
 

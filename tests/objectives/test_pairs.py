@@ -52,7 +52,9 @@ IGNORE[0, 3] = IGNORE[3, 0] = IGNORE[5, 6] = IGNORE[6, 5] = True
 def test_info_nce_equals_a_loop(ignore) -> None:
     a, b = units(7, 0), units(7, 1)
     found = info_nce(a, b, torch.tensor(5.0), ignore)
-    assert found.tolist() == pytest.approx(slow_info_nce(a, b, 5.0, (IGNORE & False) if ignore is None else ignore), abs=1e-5)
+    assert found.tolist() == pytest.approx(
+        slow_info_nce(a, b, 5.0, (IGNORE & False) if ignore is None else ignore), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("ignore", [None, IGNORE])
@@ -143,10 +145,10 @@ def test_wrong_pairs_are_refused_with_the_place(arguments, said: str) -> None:
 
 def test_temperature_learned_or_fixed() -> None:
     learned, fixed = InfoNCE(), InfoNCE(temperature=0.2)
-    assert float(learned.log_scale.exp()) == pytest.approx(1 / 0.07)
+    assert learned.log_scale.exp().item() == pytest.approx(1 / 0.07)
     assert [name for name, _ in learned.named_parameters()] == ["log_scale"]
     assert not list(fixed.parameters())
-    assert float(fixed.log_scale.exp()) == pytest.approx(5.0)
+    assert fixed.log_scale.exp().item() == pytest.approx(5.0)
     with torch.no_grad():
         learned.log_scale.fill_(50.0)
     rows = tiny.batch(10, "ab", targets=(), missing=0.0)
@@ -155,8 +157,8 @@ def test_temperature_learned_or_fixed() -> None:
 
 def test_siglip_begins_as_published() -> None:
     objective = SigLIP()
-    assert float(objective.log_scale.exp()) == pytest.approx(10.0)
-    assert float(objective.bias) == -10.0
+    assert objective.log_scale.exp().item() == pytest.approx(10.0)
+    assert objective.bias.item() == -10.0
 
 
 def test_content_codes_tell_cells_apart_and_ignore_padding() -> None:
@@ -182,7 +184,9 @@ def test_training_aligns() -> None:
     def rows(n: int, seed: int) -> Batch:
         g = torch.Generator().manual_seed(seed)
         a = torch.randn(n, 5, generator=g)
-        return Batch(n, {"a": Packed(a, torch.arange(n)), "c": Packed(a[:, :4] + 0, torch.arange(n))}, {}, torch.arange(n))
+        return Batch(
+            n, {"a": Packed(a, torch.arange(n)), "c": Packed(a[:, :4] + 0, torch.arange(n))}, {}, torch.arange(n)
+        )
 
     for name in ("info_nce", "siglip"):
         net = tiny.network("ac", targets=())

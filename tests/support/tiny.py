@@ -178,7 +178,9 @@ def train(of: Step, steps: int = 5, size: int = 24, lr: float = 0.01, **data: An
     optimizer = torch.optim.AdamW([p for p in of.parameters() if p.requires_grad], lr=lr)
     for i in range(steps):
         optimizer.zero_grad()
-        total, probe, report = of(batch(size, of.network.spec.names, seed=i, **data), Clock(step=i), Meter(of.network.names))
+        total, probe, report = of(
+            batch(size, of.network.spec.names, seed=i, **data), Clock(step=i), Meter(of.network.names)
+        )
         if not report.active and not probe.requires_grad:
             continue
         (total + probe).backward()

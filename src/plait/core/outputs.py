@@ -125,7 +125,12 @@ class Outputs:
 
     @property
     def fused(self) -> Fused:
-        return self._one("fused", self._fused())
+        """Inside an objective with `whole` it comes without the tokens in context, which would be gathered in vain."""
+        local = self._fused()
+        if self._gather is None:
+            return local
+        alone = self._one("fused", local.with_(tokens={}, steps={}))
+        return alone.with_(steps={name: self._one(("step", name), part) for name, part in local.steps.items()})
 
     @property
     def singles(self) -> dict[str, dict[str, Prediction]]:

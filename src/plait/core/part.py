@@ -122,6 +122,8 @@ class Part(nn.Module):
 
     needs: Needs = Needs()
     place: Place = Place("", "")
+    idle: ClassVar[Mapping[str, str]] = {}
+    """{glob of own parameters: why no gradient may reach them}, such as those for categories that nobody has."""
 
     def build(self, spec: Spec, place: Place) -> None:
         """Make what is missing.  Called again to grow, so what exists is left as it is."""

@@ -195,11 +195,7 @@ def _narrowest(column: pa.ChunkedArray) -> pa.DataType:
     """null, int64, float64, bool or large_string: the first that can hold every value.  '007' is text."""
     values = _bare(column)
     if values.null_count == len(values):
-        return (
-            pa.null()
-            if not pc.any(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0)).as_py()
-            else pa.int64()
-        )
+        return pa.null()
     if pc.any(pc.match_substring_regex(values, r"^[+-]?0[0-9]")).as_py():
         return pa.large_string()
     for type in (pa.int64(), pa.float64()):

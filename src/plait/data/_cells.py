@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from plait.core.errors import CellError
@@ -239,7 +240,7 @@ def _numbers(values: pa.Array) -> Array:
 
 def seconds(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Dates and time stamps as float64 seconds since 1970."""
-    return pa.compute.divide(values.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
+    return pc.divide(values.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
 
 
 def _from_text(said: str, modality: Modality, files: Files) -> Array | None:

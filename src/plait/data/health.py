@@ -17,8 +17,9 @@ import numpy as np
 from plait.core.errors import CellError
 
 from ._cells import is_text
+from ._labels import as_label
 from .schema import Target
-from .table import Table, as_label
+from .table import Table
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -66,7 +67,7 @@ def label_errors(probabilities: Array, labels: Array) -> Array:
 
     probabilities: [N, C], each row from a model that has not seen it; labels: int [N], -1 unlabelled.  A class's
     threshold is the mean probability of it over the rows labelled so; a row is suspect if, among the classes whose
-    threshold it reaches, the likeliest is not its label.  Ordered by the probability of the label minus the likeliest other.
+    threshold it reaches, the likeliest is not its label.  Ordered by the label's probability minus the best other.
     Raises ValueError if the shapes do not fit.
     """
     probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)

@@ -20,9 +20,9 @@ from plait.core.errors import CellError, SchemaError, nearest
 
 from . import _cells
 from ._cells import Files
+from ._labels import as_label, is_number, labels_of, parse_number
 from .schema import KINDS, Modality, Schema, Target, TargetKind
 from .splits import SPLITS
-from .table import as_label, is_number, labels_of, parse_number
 
 SAMPLE = 200
 """Cells that are looked at, spread over the column."""

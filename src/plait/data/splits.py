@@ -20,7 +20,8 @@ import numpy as np
 
 from plait.core.errors import SchemaError, nearest
 
-from .table import Table, as_label
+from ._labels import as_label
+from .table import Table
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -36,7 +37,7 @@ SPLITS = {
 """What a split column may say, in any case, and what it means."""
 PARTS = ("train", "validation", "test")
 ALL_ROWS = 4
-"""Weight of the size of a part against its shares of the strata; with less, many strata of 3 rows leave test nearly empty."""
+"""Weight of the size of a part against its shares of strata; with less, many strata of 3 rows leave test too small."""
 
 
 def split(
@@ -171,19 +172,20 @@ def _deal(
     ranked = sorted(groups, key=lambda group: (-len(group[1]), _hash(seed, group[0])))
     parts: list[list[list[int]]] = [[] for _ in fractions]
     held = [0] * len(fractions)
-    held_of: list[Counter[int]] = [Counter() for _ in fractions]
-    open_parts = [part for part, fraction in enumerate(fractions) if fraction > 0]
+    held_of: list[dict[int, int]] = [{} for _ in fractions]
+    open_parts = sorted((p for p, fraction in enumerate(fractions) if fraction > 0), key=lambda p: -fractions[p])
     for _, rows in ranked:
-        counts = Counter(codes[row] for row in rows)
-
-        def fuller(part: int, rows: list[int] = rows, counts: Counter[int] = counts) -> tuple[float, float]:
-            own = sum(n * (held_of[part][code] + n) / sizes[code] for code, n in counts.items()) / len(rows)
-            return (ALL_ROWS * (held[part] + len(rows)) / total + own) / fractions[part], -fractions[part]
-
-        part = min(open_parts, key=fuller)
-        parts[part].append(rows)
-        held[part] += len(rows)
-        held_of[part].update(counts)
+        counts = Counter(codes[row] for row in rows) if len(rows) > 1 else {codes[rows[0]]: 1}
+        best, least = -1, float("inf")
+        for part in open_parts:
+            own = sum(n * (held_of[part].get(code, 0) + n) / sizes[code] for code, n in counts.items()) / len(rows)
+            fullness = (ALL_ROWS * (held[part] + len(rows)) / total + own) / fractions[part]
+            if fullness < least:
+                best, least = part, fullness
+        parts[best].append(rows)
+        held[best] += len(rows)
+        for code, n in counts.items():
+            held_of[best][code] = held_of[best].get(code, 0) + n
     return parts
 
 

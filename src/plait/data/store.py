@@ -18,13 +18,11 @@ import itertools
 import json
 import math
 import os
-import struct
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +32,8 @@ from plait.core.errors import CellError, DataError
 from plait.core.packed import Packed
 from plait.core.part import Encoder
 
-from . import kinds
+from . import _chunks, kinds
+from ._chunks import Cell, Damaged, Found
 from .cache import cache_root, writing
 from .schema import Modality
 from .table import Table
@@ -142,7 +141,7 @@ def build_store(
         making.fill()
         try:
             return making.assemble(always_ragged=as_decoded and kinds.decoder(spec.kind).RAGGED)
-        except _Damaged as damage:
+        except Damaged as damage:
             for path in damage.paths:
                 path.unlink(missing_ok=True)
     raise DataError(f"Files in {making.folder} are damaged as soon as they are written. Check the disk.")
@@ -183,32 +182,6 @@ def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], parts: Ite
     return np.memmap(path, dtype, "c", shape=shape)
 
 
-class _Damaged(Exception):
-    """Chunks whose content is not what was written."""
-
-    def __init__(self, paths: set[Path]) -> None:
-        super().__init__(f"damaged: {sorted(map(str, paths))}")
-        self.paths = paths
-
-
-class _Cell(NamedTuple):
-    """Where in a chunk a cell's features lie."""
-
-    path: Path
-    offset: int
-    shape: tuple[int, ...]
-    dtype: str
-    checksum: int
-
-    @property
-    def bytes(self) -> int:
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
-
-
-_Found = dict[bytes, _Cell | str | None]
-"""By content hash: the features; the reason why there are none; None: the cell is empty."""
-
-
 class _Making:
     """The making of one store.  Slots count the distinct cells in the order in which the table first has them."""
 
@@ -229,7 +202,7 @@ class _Making:
         )
         self.keys = list(numbered)
         self.first = self.rows[np.unique(self.slots, return_index=True)[1]]
-        self.found: _Found = {}
+        self.found: Found = {}
         self.seconds["decode"] += time.perf_counter() - began
 
     def fill(self) -> None:
@@ -237,18 +210,18 @@ class _Making:
         wanted = set(self.keys)
         self.found = {}
         for path in sorted(self.folder.glob("*.cells")):
-            self.found |= {key: cell for key, cell in (_index(path) or {}).items() if key in wanted}
+            self.found |= {key: cell for key, cell in (_chunks.index(path) or {}).items() if key in wanted}
         missing = [slot for slot, key in enumerate(self.keys) if key not in self.found]
         self.progress(len(self.keys) - len(missing), len(self.keys))
         with ThreadPoolExecutor(THREADS) as pool:
             for begin in range(0, len(missing), CHUNK):
                 part = missing[begin : begin + CHUNK]
                 path = self.folder / f"{_digest(b''.join(self.keys[slot] for slot in part))}.cells"
-                if (found := _index(path)) is None:  # otherwise another process was faster
+                if (found := _chunks.index(path)) is None:  # otherwise another process was faster
                     made: list[np.ndarray | str | None] = []
                     for at in range(0, len(part), BATCH):
                         made += self._make(part[at : at + BATCH], pool)
-                    found = _write(path, [self.keys[slot] for slot in part], made)
+                    found = _chunks.write(path, [self.keys[slot] for slot in part], made)
                 self.found |= found
                 self.progress(len(self.keys) - len(missing) + begin + len(part), len(self.keys))
 
@@ -289,26 +262,26 @@ class _Making:
         return cells
 
     def assemble(self, always_ragged: bool) -> Store:
-        """One contiguous array of all features.  Raises _Damaged, DataError."""
+        """One contiguous array of all features.  Raises Damaged, DataError."""
         found = [self.found[key] for key in self.keys]
         for row, slot in zip(self.rows.tolist(), self.slots.tolist(), strict=True):
             if isinstance(reason := found[slot], str):
                 self.table.reject(row, self.modality, reason)
-        good = np.array([isinstance(cell, _Cell) for cell in found], bool)
-        cells = [cell for cell in found if isinstance(cell, _Cell)]
+        good = np.array([isinstance(cell, Cell) for cell in found], bool)
+        cells = [cell for cell in found if isinstance(cell, Cell)]
         shape, dtype, ragged = self._form(cells, always_ragged)
         starts = np.cumsum([0, *(cell.shape[0] for cell in cells)]) if ragged else None
         whole = (len(cells) if starts is None else int(starts[-1]), *shape)
         if math.prod(whole) * dtype.itemsize <= IN_MEMORY:
-            values = _filled(whole, dtype, _contents(cells))
+            values = _filled(whole, dtype, _chunks.contents(cells))
         else:
             name = _digest(b"".join(self.keys) + good.tobytes())
-            values = _mapped(self.folder / f"{name}.table", whole, dtype, _contents(cells))
+            values = _mapped(self.folder / f"{name}.table", whole, dtype, _chunks.contents(cells))
         usable = good[self.slots]
         slots = (np.cumsum(good) - 1)[self.slots[usable]]
         return Store(len(self.table), self.rows[usable], values, slots=slots, starts=starts, seconds=self.seconds)
 
-    def _form(self, cells: Sequence[_Cell], always_ragged: bool) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    def _form(self, cells: Sequence[Cell], always_ragged: bool) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
         """Of all cells: shape (without the first axis if ragged), dtype, and whether they are ragged."""
         forms = {(cell.shape, cell.dtype) for cell in cells}
         ragged = always_ragged or len(forms) > 1
@@ -324,78 +297,6 @@ class _Making:
             )
         shape, dtype = next(iter(trailing), ((), "<f4"))
         return shape, np.dtype(dtype), True
-
-
-MAGIC = b"PLAIT\x00\x00\x01"
-_PREFIX = struct.Struct("<8sII")
-"""Magic, length and CRC-32 of the header, which is JSON; after it the features, one cell after the other."""
-
-
-def _write(path: Path, keys: Sequence[bytes], made: Sequence[np.ndarray | str | None]) -> _Found:
-    """One chunk, whole or not at all -> what it holds."""
-    cells = []
-    contents = []
-    for key, cell in zip(keys, made, strict=True):
-        if isinstance(cell, np.ndarray):
-            contents.append(np.ascontiguousarray(cell).tobytes())
-            cells.append([key.hex(), list(cell.shape), cell.dtype.str, zlib.crc32(contents[-1])])
-        else:
-            cells.append([key.hex(), cell])
-    header = json.dumps(cells).encode()
-    with writing(path) as unfinished, unfinished.open("wb") as file:
-        file.write(_PREFIX.pack(MAGIC, len(header), zlib.crc32(header)) + header)
-        file.writelines(contents)
-    return _listed(path, cells, _PREFIX.size + len(header))
-
-
-def _index(path: Path) -> _Found | None:
-    """What a chunk holds; None if there is no such file, or it is not what was written."""
-    try:
-        with path.open("rb") as file:
-            prefix = file.read(_PREFIX.size)
-            if len(prefix) < _PREFIX.size:
-                return None
-            magic, length, checksum = _PREFIX.unpack(prefix)
-            header = file.read(length)
-            if magic != MAGIC or zlib.crc32(header) != checksum:
-                return None
-            found = _listed(path, json.loads(header), _PREFIX.size + length)
-            end = sum(cell.bytes for cell in found.values() if isinstance(cell, _Cell)) + _PREFIX.size + length
-            return found if os.fstat(file.fileno()).st_size == end else None
-    except FileNotFoundError:
-        return None
-
-
-def _listed(path: Path, cells: list[list[Any]], offset: int) -> _Found:
-    found: _Found = {}
-    for key, *cell in cells:
-        if len(cell) == 1:
-            found[bytes.fromhex(key)] = cell[0]
-            continue
-        shape, dtype, checksum = cell
-        placed = _Cell(path, offset, tuple(shape), dtype, checksum)
-        found[bytes.fromhex(key)] = placed
-        offset += placed.bytes
-    return found
-
-
-def _contents(cells: Iterable[_Cell]) -> Iterator[bytes]:
-    """The features of each cell.  Raises _Damaged at the end, naming all chunks whose content is not what it was."""
-    damaged = set()
-    for path, group in itertools.groupby(cells, key=lambda cell: cell.path):
-        try:
-            with path.open("rb") as file:
-                for cell in group:
-                    file.seek(cell.offset)
-                    content = file.read(cell.bytes)
-                    if zlib.crc32(content) != cell.checksum:
-                        damaged.add(path)
-                        content = bytes(cell.bytes)
-                    yield content
-        except FileNotFoundError:
-            damaged.add(path)
-    if damaged:
-        raise _Damaged(damaged)
 
 
 def _digest(data: bytes) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,10 @@ from plait.core.errors import CellError, SchemaError, nearest
 
 from . import _cells
 from ._cells import Array, Files
+from ._dense import Dense, blocks, bools
+from ._labels import READ, SHAPE, as_label, is_number, parse_number
 from .quarantine import Quarantine, Quarantined
-from .schema import Modality, Schema, Target
-
-BLOCK = 8192
-"""Rows that are in hand at once while a column is gone through."""
+from .schema import Modality, Schema
 
 
 class Table:
@@ -143,10 +140,12 @@ class Table:
     def _present(self, modality: Modality) -> Array:
         if modality.kind == "tabular":
             columns = [self._tabular(column, modality) for column in modality.columns]
-            return np.asarray(np.any([_bools(column.is_valid()) for column in columns], axis=0))
-        column = self.column(modality.columns[0])
+            return np.asarray(np.any([bools(column.is_valid()) for column in columns], axis=0))
+        if modality.columns[0] not in self._columns.column_names:
+            return np.zeros(len(self), bool)
         nothing = _cells.NOTHING if modality.kind in ("series", "vector", "tokens") else {""}
-        return _bools(_has(column, nothing))
+        there = bools(_has(self._columns.column(modality.columns[0]), nothing))
+        return there if self._index is None else np.asarray(there[self._index])
 
     def cells(self, modality: str, rows: Iterable[int] | None = None) -> Iterator[Any]:
         """The raw cells of a modality, row by row (all rows by default): None where absent, a CellError where unusable.
@@ -170,7 +169,7 @@ class Table:
 
     def _tabular_cells(self, spec: Modality, rows: Iterable[int]) -> Iterator[list[float | str | None] | None]:
         columns = [self._tabular(column, spec) for column in spec.columns]
-        for block in _blocks(np.fromiter(rows, np.int64)):
+        for block in blocks(np.fromiter(rows, np.int64)):
             for values in zip(*(column.take(pa.array(block)).to_pylist() for column in columns), strict=True):
                 yield list(values) if any(value is not None for value in values) else None
 
@@ -196,19 +195,19 @@ class Table:
         spec = self._modality(modality)
         if spec.kind != "vector" or spec.width is None:
             raise SchemaError(f"vectors() reads modalities of kind vector with a width; {modality!r} is {spec.kind}.")
-        dense = _Dense.of(self._columns, spec.columns[0], spec.width)
+        dense = Dense.of(self._columns, spec.columns[0], spec.width)
         if modality not in self._vector_rows:
             candidates = np.flatnonzero(self.present()[modality])
-            keep = [self._finite(modality, spec, dense, part) for part in _blocks(candidates)]
+            keep = [self._finite(modality, spec, dense, part) for part in blocks(candidates)]
             self._vector_rows[modality] = np.concatenate([*keep, np.zeros(0, np.int64)])
         rows = self._vector_rows[modality]
-        return rows, (self._gather(modality, dense, part) for part in _blocks(rows))
+        return rows, (self._gather(modality, dense, part) for part in blocks(rows))
 
-    def _finite(self, modality: str, spec: Modality, dense: _Dense | None, rows: Array) -> Array:
+    def _finite(self, modality: str, spec: Modality, dense: Dense | None, rows: Array) -> Array:
         if dense is None:
             usable = [isinstance(cell, np.ndarray) for cell in self.cells(modality, rows)]
             return np.asarray(rows[np.array(usable, bool)])
-        right = dense.lengths[self._base(rows)] == spec.width
+        right = dense.whole[self._base(rows)]
         good = rows[right]
         finite = np.isfinite(self._gather(modality, dense, good)).all(axis=1)
         for row in np.concatenate([rows[~right], good[~finite]]):
@@ -216,7 +215,7 @@ class Table:
                 continue
         return np.asarray(good[finite])
 
-    def _gather(self, modality: str, dense: _Dense | None, rows: Array) -> Array:
+    def _gather(self, modality: str, dense: Dense | None, rows: Array) -> Array:
         if dense is None:
             return np.stack(list(self.cells(modality, rows)))
         return dense.take(self._base(rows))
@@ -228,14 +227,11 @@ class Table:
         """Content hash of a raw cell, 16 bytes (BLAKE2b): equal cells of a kind have equal keys anywhere."""
         digest = hashlib.blake2b(self._modality(modality).kind.encode(), digest_size=16)
         if isinstance(raw, np.ndarray):
-            digest.update(f"{raw.dtype.str}{raw.shape}".encode())
-            digest.update(np.ascontiguousarray(raw).data)
-        elif isinstance(raw, bytes):
-            digest.update(raw)
-        elif isinstance(raw, str):
-            digest.update(raw.encode("utf-8"))
-        else:
-            digest.update(json.dumps(raw, ensure_ascii=False).encode("utf-8"))
+            digest.update(b"%s%s" % (raw.dtype.str.encode(), str(raw.shape).encode()))
+            raw = np.ascontiguousarray(raw).data
+        elif isinstance(raw, list):
+            raw = json.dumps(raw, ensure_ascii=False)
+        digest.update(raw.encode("utf-8") if isinstance(raw, str) else raw)
         return digest.digest()
 
     def keys(self, modality: str) -> tuple[Array, Array]:
@@ -245,9 +241,9 @@ class Table:
             rows: list[int] = []
             found: list[bytes] = []
             if spec.kind == "vector" and spec.width is not None:
-                which, blocks = self.vectors(modality)
+                which, vectors = self.vectors(modality)
                 rows = which.tolist()
-                found = [self.key(modality, vector) for block in blocks for vector in block]
+                found = [self.key(modality, vector) for block in vectors for vector in block]
             else:
                 for row, cell in enumerate(self.cells(modality)):
                     if cell is not None and not isinstance(cell, CellError):
@@ -286,7 +282,7 @@ class Table:
         if name not in self._targets:
             target = self.schema.targets[name]
             columns = [self.column(column).to_pylist() for column in target.columns]
-            read = _READ[target.kind]
+            read = READ[target.kind]
             rows: list[int] = []
             values: list[Any] = []
             for row, said in enumerate(zip(*columns, strict=True)):
@@ -298,7 +294,7 @@ class Table:
                 if value is not None:
                     rows.append(row)
                     values.append(value)
-            width, dtype = _SHAPE[target.kind](target)
+            width, dtype = SHAPE[target.kind](target)
             self._targets[name] = np.array(rows, np.int64), np.array(values, dtype).reshape(len(rows), *width)
         return self._targets[name]
 
@@ -342,60 +338,6 @@ class Table:
         return pa.array(found, mask=~np.isfinite(found))
 
 
-class _Dense:
-    """A list column as flat numbers: where each row's values start, and how many they are."""
-
-    def __init__(self, chunks: Sequence[pa.Array], width: int) -> None:
-        self.width = width
-        self.ends = np.cumsum([len(chunk) for chunk in chunks])
-        self.values: list[Array] = []
-        starts, lengths = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for chunk in chunks:
-            if pa.types.is_fixed_size_list(chunk.type):
-                size = chunk.type.list_size
-                starts.append((chunk.offset + np.arange(len(chunk))) * size)
-                lengths.append(np.full(len(chunk), size))
-            else:
-                offsets = chunk.offsets.to_numpy().astype(np.int64)
-                starts.append(offsets[:-1])
-                lengths.append(np.diff(offsets))
-            self.values.append(chunk.values.to_numpy(zero_copy_only=False))
-        self.starts, self.lengths = np.concatenate(starts), np.concatenate(lengths)
-
-    @classmethod
-    def of(cls, columns: pa.Table, name: str, width: int) -> _Dense | None:
-        """None unless the column is an Arrow list of numbers."""
-        type = columns.schema.field(name).type if name in columns.column_names else pa.null()
-        if not (
-            _cells.is_list(type) and (pa.types.is_floating(type.value_type) or pa.types.is_integer(type.value_type))
-        ):
-            return None
-        return cls(columns.column(name).chunks, width)
-
-    def take(self, rows: Array) -> Array:
-        """float32 [n, D] of rows that have D values."""
-        out = np.empty((len(rows), self.width), np.float32)
-        which = np.searchsorted(self.ends, rows, side="right")
-        with np.errstate(over="ignore"):
-            for chunk in np.unique(which):
-                at = np.flatnonzero(which == chunk)
-                first = self.starts[rows[at]]
-                if (np.diff(first) == self.width).all():
-                    flat = self.values[chunk][first[0] : first[0] + len(at) * self.width]
-                    out[at] = flat.reshape(len(at), self.width)
-                else:
-                    out[at] = self.values[chunk][first[:, None] + np.arange(self.width)]
-        return out
-
-
-def _blocks(rows: Array) -> Iterator[Array]:
-    return (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
-
-
-def _bools(values: pa.Array | pa.ChunkedArray) -> Array:
-    return np.array(values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy(), bool)
-
-
 def _has(column: pa.ChunkedArray, nothing: set[str]) -> pa.ChunkedArray:
     """Whether each cell holds something, by its Arrow type alone."""
     valid = column.is_valid()
@@ -428,98 +370,3 @@ def _unique(names: list[str]) -> list[str]:
             name = new
         unique.append(name)
     return unique
-
-
-def is_number(type: pa.DataType) -> bool:
-    """Whether an Arrow type holds real numbers."""
-    return bool(pa.types.is_integer(type) or pa.types.is_floating(type) or pa.types.is_decimal(type))
-
-
-def as_label(value: Any) -> str | None:
-    """A cell as the text of a class or category: 3.0 is '3', blank and NaN are None."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip() or None
-
-
-def parse_number(said: str | None) -> float | str | None:
-    """Text as a number; None if it says that there is none; the reason, as text, if it is no number."""
-    if said is None or said.strip().lower() in {"", "nan", "na", "n/a", "null", "none"}:
-        return None
-    try:
-        return float(said)
-    except ValueError:
-        return f"{said[:40]!r} is not a number"
-
-
-def labels_of(value: Any) -> list[str] | None:
-    """Labels of a multi-label cell: a list, or text like 'a|b'; '|' alone: no label holds, blank: unlabelled (None)."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, str):
-        if not value.strip():
-            return None
-        value = value.split("|")
-    parts = value if isinstance(value, list) else [value]
-    return [label for part in parts if (label := as_label(part)) is not None]
-
-
-def _class(said: tuple[Any, ...], target: Target) -> int | None:
-    label = as_label(said[0])
-    return None if label is None else _code(label, target)
-
-
-def _code(label: str, target: Target) -> int:
-    classes = target.classes or ()
-    if label not in classes:
-        raise CellError(f"{label!r} is not among the {len(classes)} classes of the schema")
-    return classes.index(label)
-
-
-def _multi_label(said: tuple[Any, ...], target: Target) -> list[float] | None:
-    labels = labels_of(said[0])
-    if labels is None:
-        return None
-    codes = {_code(label, target) for label in labels}
-    return [float(code in codes) for code in range(len(target.classes or ()))]
-
-
-def _number(said: tuple[Any, ...], target: Target) -> float | None:
-    return _as_number(said[0])
-
-
-def _survival(said: tuple[Any, ...], target: Target) -> list[float] | None:
-    time, event = _as_number(said[0]), _as_number(said[1])
-    if time is None and event is None:
-        return None
-    if time is None or event is None:
-        raise CellError("has a time without an event, or the reverse")
-    if time < 0 or event not in (0, 1):
-        raise CellError(f"has time {time:g} and event {event:g}, expected a time of 0 or more and an event of 0 or 1")
-    return [time, event]
-
-
-def _as_number(value: Any) -> float | None:
-    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
-        value = value.strip().lower() == "true"
-    if not isinstance(value, str | int | float | Decimal | None):
-        raise CellError(f"is {type(value).__name__}, expected a number")
-    number = parse_number(value) if isinstance(value, str) or value is None else float(value)
-    if isinstance(number, str):
-        raise CellError(number)
-    if number is None or math.isnan(number):
-        return None
-    if math.isinf(number):
-        raise CellError("is infinite")
-    return number
-
-
-_READ = {"class": _class, "multi_label": _multi_label, "number": _number, "survival": _survival}
-_SHAPE: dict[str, Any] = {
-    "class": lambda target: ((), np.int64),
-    "multi_label": lambda target: ((len(target.classes or ()),), np.float32),
-    "number": lambda target: ((), np.float64),
-    "survival": lambda target: ((2,), np.float64),
-}

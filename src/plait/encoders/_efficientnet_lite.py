@@ -143,17 +143,21 @@ def load(dtype: torch.dtype = torch.float32) -> EfficientNetLite0:
     return model
 
 
-def normalise(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 images [P, 3, H, W] -> what the model takes, channels last; other sizes are resized to 224 x 224."""
+def normalise(images: Tensor, dtype: torch.dtype = torch.float32, size: int = SIZE) -> Tensor:
+    """uint8 images [P, 3, H, W] -> what the model takes [P, 3, size, size], channels last, resized if need be."""
     pixels = images.to(torch.float32)
-    if images.shape[2:] != (SIZE, SIZE):
-        pixels = F.interpolate(pixels, (SIZE, SIZE), mode="bicubic", antialias=True).clamp(0, 255)
+    if images.shape[2:] != (size, size):
+        pixels = F.interpolate(pixels, (size, size), mode="bicubic", antialias=True).clamp(0, 255)
     return ((pixels - 127) / 128).to(dtype=dtype, memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
-def encode(images: Tensor, dtype: torch.dtype = torch.float32) -> Encoded:
-    """uint8 images [P, 3, H, W] -> pooled [P, 1280] and the 7 x 7 map of the head as tokens [P, 49, 1280], float32."""
-    last = load(dtype).maps(normalise(images, dtype))[-1].float()
-    tokens = last.flatten(2).transpose(1, 2).contiguous()
-    return Encoded(tokens.mean(1), tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
+def encode(images: Tensor, dtype: torch.dtype = torch.float32, size: int = SIZE, scales: int = 1) -> Encoded:
+    """uint8 images [P, 3, H, W] -> pooled [P, D] and the map of the head as tokens [P, (size / 32)^2, 1280], float32.
+
+    pooled: means of the last `scales` maps, the head's first: D = 1280, 1600, 1792 or 1904 for 1 to 4.
+    """
+    maps = [image_map.float() for image_map in load(dtype).maps(normalise(images, dtype, size))[-scales:]]
+    tokens = maps[-1].flatten(2).transpose(1, 2).contiguous()
+    pooled = torch.cat([image_map.mean((2, 3)) for image_map in reversed(maps)], 1)
+    return Encoded(pooled, tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))

@@ -57,7 +57,7 @@ class ConvAudio(Encoder):
 
     def precompute(self, cells: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 [N] at 16 kHz -> float16 [T, mels], log10 of power, a frame every 10 ms."""
-        return [log_mel(torch.from_numpy(cell), self.mels, floor=10**FLOOR).half().numpy() for cell in cells]
+        return [log_mel(torch.tensor(cell), self.mels, floor=10**FLOOR).half().numpy() for cell in cells]
 
     def fingerprint(self) -> str:
         return f"log_mel 1, {self.mels} bands, floor {FLOOR}"
@@ -96,7 +96,8 @@ class ConvAudio(Encoder):
 
     def paste(self, pieces: Tokens) -> Packed:
         frames = torch.unflatten(pieces.values, 2, (self.patch, -1)).flatten(1, 2)
-        frames = frames[:, : int(pieces.notes["length"].max())]
+        length = pieces.notes["length"]
+        frames = frames.masked_fill(~within(length, frames.shape[1]).unsqueeze(2), 0.0)[:, : int(length.max())]
         return Packed(frames.half(), pieces.rows, notes=pieces.notes, blend=pieces.blend)
 
     def forward(self, pieces: Tokens, layers: int = 0) -> Tokens:

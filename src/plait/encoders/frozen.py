@@ -32,6 +32,8 @@ from ._trunk import Depth, Positions, Trunk, lengths, within
 
 BATCH = 32
 """Cells that the model runs on together."""
+HALF = 65504.0
+"""Largest number of half precision."""
 SAMPLE = {True: 20_000, False: 256}
 """Training rows that statistics are taken from, by `cache`: without one each costs a run of the model."""
 FEATURES = 1
@@ -41,8 +43,10 @@ FEATURES = 1
 class Frozen(Encoder):
     """model: name, hub id or folder.  tokens: one pooled token, all tokens of the last layer, or both.
 
+    stages: how many of its last stages the pooled token is taken from (efficientnet-lite0 has 8, the others 1).
     size: side that images are decoded to, pixels.  seconds: of the beginning of a sound that are heard.
     precision: of the model's arithmetic.  depth: trainable transformer blocks within the modality.
+    feature_dropout: share of the standardised features that each training step leaves out.
     """
 
     kinds = ("image", "text", "audio")
@@ -52,6 +56,7 @@ class Frozen(Encoder):
         self,
         model: str,
         tokens: Literal["pooled", "all", "both"] = "pooled",
+        stages: Count = 1,
         cache: bool = True,
         size: Count = 224,
         seconds: Positive = 10.0,
@@ -59,11 +64,13 @@ class Frozen(Encoder):
         depth: Depth = 0,
         heads: Count = 4,
         dropout: Rate = 0.1,
+        feature_dropout: Rate = 0.0,
     ) -> None:
         super().__init__()
         self.model, self.tokens, self.frozen, self.size, self.seconds = model, tokens, cache, size, seconds
         self.dtype: torch.dtype = getattr(torch, precision)
-        self.depth, self.heads, self.dropout = depth, heads, dropout
+        self.stages, self.depth, self.heads, self.dropout = stages, depth, heads, dropout
+        self.feature_dropout = nn.Dropout(feature_dropout)
 
     def wants(self) -> dict[str, Any]:
         options: dict[str, dict[str, Any]] = {
@@ -76,28 +83,29 @@ class Frozen(Encoder):
     def fingerprint(self) -> str:
         if not self.frozen:
             return super().fingerprint()
-        return json.dumps([FEATURES, self._shared().fingerprint(), self.tokens, str(self.dtype), BATCH])
+        return json.dumps([FEATURES, self._shared().fingerprint(), self.tokens, self.stages, str(self.dtype), BATCH])
 
     def precompute(self, cells: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Decoded cells -> float16 [T, C]; as they are without `cache`."""
+        """Decoded cells -> [T, C], a pooled token alone in float32, else in float16; as they are without `cache`."""
         if not self.frozen:
             return list(cells)
         backbone, features = self._shared(), []
         for start in range(0, len(cells), BATCH):
             with torch.inference_mode():
-                values, mask = self._chosen(backbone([torch.from_numpy(cell) for cell in cells[start : start + BATCH]]))
-            values = values.clamp(-65504, 65504).half()
+                values, mask = self._chosen(backbone([torch.tensor(cell) for cell in cells[start : start + BATCH]]))
+            if self.tokens != "pooled":
+                values = values.clamp(-HALF, HALF).half()
             features += [cell[exists].cpu().numpy() for cell, exists in zip(values, mask, strict=True)]
         return features
 
     def unknown_rate(self, texts: Sequence[str]) -> float:
-        """Share of the word pieces of `texts` that the model's vocabulary lacks, 0 to 1."""
+        """Share of the word pieces of `texts` that the model's vocabulary lacks, 0 to 1; for text only."""
         return self._shared().unknown_rate(texts)
 
     def _shared(self) -> _backbones.Backbone:
         """The model for `precompute`, which is no part of the network: neither saved nor copied nor trained."""
         if "_loaded" not in self.__dict__:
-            self.__dict__["_loaded"] = self._checked(_backbones.shared(self.model, self.kind, self.dtype))
+            self.__dict__["_loaded"] = self._checked(_backbones.shared(self.model, self.kind, self.dtype, self.stages))
         return self.__dict__["_loaded"]
 
     def _checked(self, backbone: _backbones.Backbone) -> _backbones.Backbone:
@@ -135,7 +143,7 @@ class Frozen(Encoder):
         if self.frozen:
             _, size = spec.pieces[place.name]
         else:
-            self.backbone = backbone = self._checked(_backbones.load(self.model, self.kind, self.dtype))
+            self.backbone = backbone = self._checked(_backbones.load(self.model, self.kind, self.dtype, self.stages))
             size = self._chosen(backbone([_blank(self.kind, self.size)]))[0].shape[2]
         sorts = 2 if self.tokens == "both" else 1
         self.scales = nn.ModuleList(Standardise(size) for _ in range(sorts))
@@ -176,7 +184,7 @@ class Frozen(Encoder):
     def paste(self, pieces: Tokens) -> Packed:
         values = pieces.values
         if self.frozen:
-            values = values.half()
+            values = values if self.tokens == "pooled" else values.half()
         elif self.kind == "image":
             values = values.reshape(len(pieces), self.size, self.size, 3)
         else:
@@ -212,7 +220,7 @@ class Frozen(Encoder):
         embedded = self.linear.weight.new_zeros(*visible.shape, self.linear.out_features)
         for sort, scale in enumerate(self.scales):
             of_sort = visible & (sorts == sort)
-            embedded[of_sort] = self.linear(scale(features.values[of_sort])).to(embedded.dtype)
+            embedded[of_sort] = self.linear(self.feature_dropout(scale(features.values[of_sort]))).to(embedded.dtype)
         places = self.types[sorts]
         if self.positions is not None:
             places = places + self.positions(torch.arange(len(sorts), device=sorts.device))

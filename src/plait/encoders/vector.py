@@ -20,13 +20,17 @@ SAMPLE = 20_000
 
 
 class Vector(Encoder):
-    """tokens: how many tokens are made of a vector."""
+    """tokens: how many tokens are made of a vector.
+
+    feature_dropout: share of the standardised features that each training step leaves out.
+    """
 
     kinds = ("vector",)
 
-    def __init__(self, tokens: Count = 1, dropout: Rate = 0.0) -> None:
+    def __init__(self, tokens: Count = 1, dropout: Rate = 0.1, feature_dropout: Rate = 0.0) -> None:
         super().__init__()
         self.tokens, self.dropout = tokens, dropout
+        self.feature_dropout = nn.Dropout(feature_dropout)
 
     def describe(self, modality: Modality) -> tuple[int, int]:
         return 1, modality.shape[-1]
@@ -51,7 +55,7 @@ class Vector(Encoder):
         return Packed(pieces.values.squeeze(1), pieces.rows, notes=pieces.notes, blend=pieces.blend)
 
     def forward(self, pieces: Tokens, layers: int = 0) -> Tokens:
-        embedded = self.linear(self.standardise(pieces.values[pieces.visible]))
+        embedded = self.linear(self.feature_dropout(self.standardise(pieces.values[pieces.visible])))
         wide = pieces.with_(
             mask=pieces.mask.expand(-1, self.tokens),
             hidden=None if pieces.hidden is None else pieces.hidden.expand(-1, self.tokens),

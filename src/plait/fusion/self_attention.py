@@ -22,7 +22,8 @@ from plait.core.packed import Fused, Tokens, tokens_of
 from plait.core.part import Fusion, Place, Spec
 from plait.core.random import seeded, spawn
 
-_SUMMARY = ""
+_SUMMARY = "\0"
+"""No column is called so."""
 
 
 class SelfAttention(Fusion):

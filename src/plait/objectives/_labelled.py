@@ -10,7 +10,7 @@ from plait.core.part import Head, Spec
 
 def labelled_loss(head: Head, decision: Packed, targets: Mapping[str, Packed], name: str) -> Packed:
     """The head's loss, [P], on the samples that have both a decision [P', K] and a label."""
-    if name not in targets:
+    if not len(decision) or name not in targets:
         return Packed(decision.values[:0].sum(1), decision.rows[:0])
     (params, truth), rows = together(decision, targets[name])
     return Packed(head.loss(params.values, truth.values), rows)

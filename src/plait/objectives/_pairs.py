@@ -60,7 +60,8 @@ def content(pieces: Tokens) -> Tensor:
     pieces: values [P, T, C].  Padding does not count.  A random linear form of the bits, in wrapping arithmetic; a
     collision, below 1 in 2^32 for a pair of cells, costs one negative.
     """
-    visible = pieces.visible
-    bits = pieces.values.float().masked_fill(~visible.unsqueeze(-1), 0).view(torch.int32).long()
+    # Shifted so that a visible zero differs from what is not there.
+    bits = pieces.values.float().view(torch.int32).long() + 2**40
+    bits = bits.masked_fill(~pieces.visible.unsqueeze(-1), 0)
     factors = torch.randint(-(2**62), 2**62, bits.shape[1:], generator=generator("content")).to(bits.device)
-    return (bits * factors).sum((1, 2)) + visible.sum(1)
+    return (bits * factors).sum((1, 2))

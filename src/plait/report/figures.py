@@ -1,7 +1,8 @@
 """Figures as SVG text, for the report and for pages elsewhere.
 
 Text stays text, in the reader's font.  Equal input gives equal text.  Colours are told apart by colour-blind readers
-(Okabe & Ito) and in print; ink and lines take the page's colours where it sets --ink, --muted and --line.
+(Okabe & Ito) and in print; ink, lines and blue take the page's colours where it sets
+--ink, --muted, --line and --accent.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from numpy.typing import NDArray
 
 from plait.core.extras import need
 
-from .words import defined, ends, interval, is_share, name, number
+from .words import FEW, defined, ends, interval, is_share, name, number
 
 INK, MUTED, LINE = "#1f2933", "#5f6b7a", "#dde2e8"
 FUSED, SINGLE = "#0072b2", "#d55e00"
-_THEME = {INK: "ink", MUTED: "muted", LINE: "line"}
+_THEME = {INK: "ink", MUTED: "muted", LINE: "line", FUSED: "accent"}
 _LONGEST = 16
+PATTERNS = 12
+"""How many patterns of presence are drawn."""
 
 _STYLE = {
     "svg.fonttype": "none",
@@ -67,14 +70,14 @@ def _styled(draw: Callable[P, str]) -> Callable[P, str]:
 
 
 @_styled
-def presence(counts: Mapping[tuple[str, ...], int], names: Sequence[str], most: int = 12) -> str:
+def presence(counts: Mapping[tuple[str, ...], int], names: Sequence[str], most: int = PATTERNS) -> str:
     """How many rows have which modalities together: a bar for each of the `most` frequent patterns.
 
     Source of the form: Lex et al., "UpSet", IEEE TVCG 2014.
     """
     shown = list(counts.items())[:most]
     total = sum(counts.values())
-    figure = _figure(max(3.2, 1.75 + 0.32 * len(shown)), 1.5 + 0.24 * len(names))
+    figure = _figure(max(3.2, 1.75 + 0.32 * len(shown)), 1.7 + 0.24 * len(names))
     left, bottom, wide = 1.45 / figure.get_figwidth(), 0.12 / figure.get_figheight(), 0.32 * len(shown)
     dots_high = 0.24 * len(names) / figure.get_figheight()
     wide /= figure.get_figwidth()
@@ -104,7 +107,7 @@ def presence(counts: Mapping[tuple[str, ...], int], names: Sequence[str], most: 
 
 
 @_styled
-def curves(series: Mapping[str, Sequence[tuple[float, float]]], title: str, best: float | None = None) -> str:
+def curves(series: Mapping[str, Sequence[tuple[float, float]]], measure: str, best: float | None = None) -> str:
     """Lines over epochs.  series: {name: [(epoch, value)]}, at most two.  best: the epoch that was kept."""
     figure = _figure(3.7, 2.3)
     axes = figure.add_axes((0.13, 0.17, 0.84, 0.68))
@@ -113,26 +116,27 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], title: str, best
         axes.text(
             best, 1.01, "kept", color=MUTED, size=7.5, ha="center", va="bottom", transform=axes.get_xaxis_transform()
         )
-    colours = {label: c for label, c in zip(series, (SINGLE, FUSED), strict=False)} if len(series) > 1 else {}
+    colours = dict(zip(series, (SINGLE, FUSED), strict=False)) if len(series) > 1 else {}
     for label, points in series.items():
         x, y = zip(*points, strict=True) if points else ((), ())
         colour = colours.get(label, FUSED)
         axes.plot(x, y, color=colour, linewidth=1.6, label=label, marker="o" if len(x) < 2 else None, markersize=3)
     if len(series) > 1:
         axes.legend(frameon=False, loc="best", handlelength=1.2, fontsize=8)
-    axes.set_title(title, loc="left", size=9, color=INK, pad=12)
+    axes.set_title(name(measure), loc="left", size=9, color=INK, pad=12)
     axes.set_xlabel("epoch", color=MUTED, size=8)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(axis="y", color=LINE, linewidth=0.7)
-    return _svg(figure, f"curves {title}", f"{title} by epoch: {', '.join(series)}")
+    _percent(axes.yaxis, measure)
+    return _svg(figure, f"curves {measure}", f"{name(measure)} by epoch: {', '.join(series)}")
 
 
 @_styled
 def dots(rows: Sequence[tuple[str, Value | None, Value | None]], measure: str) -> str:
     """Single against fused.  rows: (label, the single modality, fusion on the same rows), drawn from top to bottom."""
-    figure = _figure(4.9, 0.75 + 0.42 * len(rows))
+    figure = _figure(4.3, 0.75 + 0.42 * len(rows))
     high = figure.get_figheight()
-    axes = figure.add_axes((0.27, 0.42 / high, 0.70, (high - 0.72) / high))
+    axes = figure.add_axes((0.29, 0.42 / high, 0.67, (high - 0.72) / high))
     for line, (label, *pair) in enumerate(rows):
         both = all(pair)
         for value, colour, marker, shift in zip(pair, (SINGLE, FUSED), ("s", "o"), (-0.14, 0.14), strict=True):
@@ -147,8 +151,9 @@ def dots(rows: Sequence[tuple[str, Value | None, Value | None]], measure: str) -
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=LINE, linewidth=0.7)
     axes.set_xlabel(name(measure), color=MUTED, size=8)
+    axes.xaxis.get_major_locator().set_params(nbins=5)
     _percent(axes.xaxis, measure)
-    for x, label, colour, marker in ((0.0, "alone", SINGLE, "s"), (0.2, "fused, same rows", FUSED, "o")):
+    for x, label, colour, marker in ((0.0, "alone", SINGLE, "s"), (0.22, "fused, same rows", FUSED, "o")):
         y = 1 + 0.16 / (high - 0.72)
         axes.plot(x + 0.015, y, marker=marker, color=colour, markersize=5, transform=axes.transAxes, clip_on=False)
         axes.text(x + 0.04, y, label, size=8, va="center", color=MUTED, transform=axes.transAxes)
@@ -157,41 +162,44 @@ def dots(rows: Sequence[tuple[str, Value | None, Value | None]], measure: str) -
 
 @_styled
 def grid(patterns: Sequence[Mapping[str, Any]], names: Sequence[str], measure: str, higher: bool = True) -> str:
-    """A heat map of what is left when only some modalities are seen, the best first.
+    """A heat map of what is left when only some modalities are seen, the best first, those on few rows last.
 
     patterns: entries of an evaluation: present, rows, the measure, intervals.
     """
     known = [p for p in patterns if defined(p.get(measure))]
-    known.sort(key=lambda p: (-p[measure] if higher else p[measure], -len(p["present"])))
-    step, column = 0.235, 0.62
+    few = [p.get("rows", FEW) < FEW for p in known]
+    order = [(few[i], -p[measure] if higher else p[measure], -len(p["present"]), i) for i, p in enumerate(known)]
+    known = [known[i] for *_, i in sorted(order)]
+    step, column = 0.235, 0.52
     left = column * len(names)
-    figure = _figure(left + 2.75, 0.45 + step * len(known))
+    figure = _figure(left + 2.3, 0.45 + step * len(known))
     wide, high = figure.get_size_inches()
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, wide), ylim=(high, 0))
     axes.axis("off")
-    shades = _shades([p[measure] for p in known], higher)
+    shades = iter(_shades([p[measure] for p in known if p.get("rows", FEW) >= FEW], higher))
     for i, modality in enumerate(names):
-        axes.text((i + 0.5) * column, 0.2, _short(modality, 9), ha="center", va="center", size=7.5, color=MUTED)
-    for x, label in ((left + 0.4, name(measure)), (left + 1.4, "95 %"), (left + 2.6, "rows")):
+        axes.text((i + 0.5) * column, 0.2, _short(modality, 8), ha="center", va="center", size=7.5, color=MUTED)
+    for x, label in ((left + 0.42, name(measure)), (left + 1.32, "95 %"), (left + 2.25, "rows")):
         align = "right" if label == "rows" else "center"
         axes.text(x, 0.2, _short(label), ha=align, va="center", size=7.5, color=MUTED)
-    for line, (entry, shade) in enumerate(zip(known, shades, strict=True)):
+    for line, entry in enumerate(known):
         y = 0.4 + step * line
         for i, modality in enumerate(names):
             there = modality in entry["present"]
             axes.plot((i + 0.5) * column, y + step / 2, "o", color=INK if there else LINE, markersize=5, linewidth=0)
-        _cell(axes, left + 0.05, y + 0.01, 0.7, step - 0.02, shade, number(entry[measure], measure))
+        shade = next(shades) if entry.get("rows", FEW) >= FEW else None
+        _cell(axes, left + 0.1, y + 0.01, 0.64, step - 0.02, shade, number(entry[measure], measure))
         said = interval(ends(entry, measure), measure)
-        axes.text(left + 1.4, y + step / 2, said, ha="center", va="center", size=7.5, color=MUTED)
-        axes.text(left + 2.6, y + step / 2, f"{entry.get('rows', 0):,}", ha="right", va="center", size=7.5)
+        axes.text(left + 1.32, y + step / 2, said, ha="center", va="center", size=7.5, color=MUTED)
+        axes.text(left + 2.25, y + step / 2, f"{entry.get('rows', 0):,}", ha="right", va="center", size=7.5)
     return _svg(figure, "grid", f"{name(measure)} by the modalities that are seen")
 
 
 @_styled
 def matrix(values: NDArray[Any], names: Sequence[str], measure: str) -> str:
     """Retrieval between all pairs as a heat map.  values: [M, M], query down, wanted across; NaN: no such pair."""
-    side, wide, label = 0.34, 0.72, 1.25
+    side, wide, label = 0.34, 0.68, 1.1
     figure = _figure(label + wide * len(names) + 0.1, 0.62 + side * len(names))
     across, high = figure.get_size_inches()
     axes = figure.add_axes((0, 0, 1, 1))
@@ -226,7 +234,13 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
         axes.plot([b["confidence"]] * 2, [b["confidence"], b["accuracy"]], color=FUSED, linewidth=1, alpha=0.5)
     sizes = [70 * b["rows"] / most for b in bins]
     axes.scatter(
-        [b["confidence"] for b in bins], [b["accuracy"] for b in bins], s=sizes, color=FUSED, zorder=3, linewidths=0
+        [b["confidence"] for b in bins],
+        [b["accuracy"] for b in bins],
+        s=sizes,
+        color=FUSED,
+        zorder=3,
+        linewidths=0,
+        clip_on=False,
     )
     axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.grid(color=LINE, linewidth=0.7)
@@ -256,10 +270,16 @@ def _shades(values: Sequence[float], higher: bool, low: float | None = None) -> 
     if not len(found):
         return []
     start = found.min() if low is None else low
-    return list((found - start) / max(found.max() - start, 1e-9))
+    # Values that are nearly equal must not look far apart.
+    span = max(found.max() - start, 0.1 * np.abs(found).max(), 1e-9)
+    return list(1 - (found.max() - found) / span)
 
 
-def _cell(axes: Any, x: float, y: float, width: float, height: float, shade: float, text: str) -> None:
+def _cell(axes: Any, x: float, y: float, width: float, height: float, shade: float | None, text: str) -> None:
+    """shade: 0 to 1; None: no colour."""
+    if shade is None:
+        axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", size=8, color=MUTED)
+        return
     colour = need("matplotlib", "report").colormaps["Blues"](0.08 + 0.72 * shade)
     patch = need("matplotlib.patches", "report").Rectangle((x, y), width, height, color=colour, linewidth=0)
     axes.add_patch(patch)
@@ -273,14 +293,16 @@ def _svg(figure: Any, title: str, description: str) -> str:
     out = StringIO()
     figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = out.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    # The style sheet would reach the whole page; its two rules go to the root below.
+    text = re.sub(r"<(metadata|style).*?</\1>", "", text[text.index("<svg") :], flags=re.DOTALL)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
     tag = re.sub(r"\W+", "-", title)
     text = re.sub(r' id="([^"]+)"', lambda m: f' id="{tag}-{m[1]}"' if m[1] in used else "", text)
     text = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{tag}-", text)
     # CSS pixels, so that the page can set the height by the width it has.
-    size = f'width="{figure.get_figwidth() * 96:.0f}" role="img" aria-label="{escape(description, quote=True)}"'
-    text = re.sub(r' width="[\d.]+pt"', f" {size}", text, count=1)
+    root = f'width="{figure.get_figwidth() * 96:.0f}" stroke-linejoin="round" stroke-linecap="butt" role="img"'
+    text = re.sub(r' width="[\d.]+pt"', f" {root}", text, count=1)
+    text = text.replace("<svg", f'<svg aria-label="{escape(description, quote=True)}"', 1)
     text = re.sub(r' height="[\d.]+pt"', "", text, count=1)
     for colour, variable in _THEME.items():
         text = text.replace(f": {colour}", f": var(--{variable}, {colour})")

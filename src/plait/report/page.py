@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from html import escape
 from io import BytesIO
@@ -12,12 +13,12 @@ import numpy as np
 
 from plait.core.extras import need
 from plait.measures import scores
-from plait.measures.presence import patterns
 
 from . import figures
-from .report import Cell, Found, Report
+from .drawings import drawings
+from .report import Cell, Column, Found, Report
 from .style import STYLE
-from .words import best_single, defined, ends, headline, interval, name, number, seconds
+from .words import DASH, FEW, SPACE, best_first, best_single, defined, ends, headline, interval, name, number, seconds
 
 _LARGEST_SOUND = 400_000
 _THUMBNAIL = 192
@@ -34,14 +35,15 @@ _SOUNDS = (
 
 def page(report: Report) -> str:
     """The whole page.  Equal reports give equal text."""
+    drawn = defaultdict(str, drawings(report))
     sections = [
-        _section("The table", _table(report)),
-        _section("What each modality is worth", _singles(report)),
-        _section("When modalities are missing", _patterns(report)),
-        _section("Retrieval", _retrieval(report)),
-        _section("Searches to look at", _searches(report)),
-        _section("Calibration", _calibration(report)),
-        _section("Training", _training(report)),
+        _section("What each modality is worth", _singles(report, drawn["singles"])),
+        _section("When modalities are missing", _patterns(report, drawn["patterns"])),
+        _section("The table", _table(report, drawn["presence"])),
+        _section("Retrieval", _retrieval(report, drawn["retrieval"])),
+        _section("Searches to look at and listen to", _searches(report)),
+        _section("Calibration", _calibration(report, drawn["calibration"])),
+        _section("Training", _training(drawn["loss"], drawn["measure"])),
         _section("Warnings", _warnings(report)),
         _section("How to repeat it", _repeat(report)),
     ]
@@ -88,115 +90,75 @@ def _ninety_five(entry: Mapping[str, Any], measure: str) -> str:
     return f"95 %: {found}" if found else "&nbsp;"
 
 
-def _table(report: Report) -> str:
-    rows = [
-        (escape(m), escape(c.kind), _share(c.count, report.rows), f"{c.quarantined:,}" if c.quarantined else "–")
-        for m, c in report.modalities.items()
-    ] + [
-        (
-            f"{escape(t)} <em>target</em>",
-            escape(c.kind.replace("_", " ")),
-            _share(c.count, report.rows),
-            f"{c.quarantined:,}" if c.quarantined else "–",
-        )
-        for t, c in report.targets.items()
-    ]
-    table = _grid(("", "kind", "present", "quarantined"), rows)
-    names = list(report.modalities)
-    counts = patterns(report.presence, names) if names else {}
-    if not counts:
-        return table
-    more = len(counts) - 12
-    note = "Each column is a pattern: the bar counts the rows that have just the modalities with a dark dot."
+def _table(report: Report, drawing: str) -> str:
+    rows = [_column(escape(name), column, report.rows) for name, column in report.modalities.items()]
+    rows += [_column(f"{escape(name)} <em>target</em>", column, report.rows) for name, column in report.targets.items()]
+    more = len(np.unique(report.presence, axis=0)) - figures.PATTERNS
+    note = "Each column is a pattern: the bar counts the rows that have just the modalities with a strong dot."
     note += f" {more} rarer patterns are not drawn." if more > 0 else ""
-    return _pair(table, _figure(figures.presence(counts, names), note))
+    return _pair(_figure(drawing, note), _grid(("", "kind", "present", "quarantined"), rows, "kinds"))
 
 
-def _share(count: int, rows: int) -> str:
-    share = count / rows if rows else 0.0
-    return f'<span class="bar"><i style="width:{100 * share:.1f}%"></i></span> {100 * share:.0f} % <small>{count:,}</small>'
+def _column(label: str, column: Column, rows: int) -> tuple[str, ...]:
+    share = 100 * column.count / rows if rows else 0.0
+    bar = f'<span class="bar"><i style="width:{share:.1f}%"></i></span> {share:.0f} % <small>{column.count:,}</small>'
+    return label, escape(column.kind.replace("_", " ")), bar, _count(column.quarantined or None)
 
 
-def _singles(report: Report) -> str:
-    if report.kind is None or not (single := report.evaluation.get("single")):
+def _singles(report: Report, drawing: str) -> str:
+    if report.kind is None or not drawing:
         return ""
-    measures = scores.of(report.kind)
-    main = measures.main
+    main = scores.of(report.kind).main
     best = best_single(report)
-    order = sorted(single, key=lambda m: _sorting(single[m].get(main), measures.higher(main)))
-    rows: list[tuple[str, figures.Value | None, figures.Value | None]] = []
-    if (whole := _value(report.evaluation.get("test", {}), report.evaluation, main)) is not None:
-        rows.append(("all test rows", None, whole))
-    lines = []
-    for modality in order:
-        entry = single[modality]
-        fused = entry.get("fused", {})
-        rows.append((modality, _value(entry, entry, main), _value(fused, fused, main)))
-        mark = " <em>best</em>" if modality == best else ""
-        lines.append(
-            (
-                escape(modality) + mark,
-                number(entry.get(main), main),
-                number(fused.get(main), main),
-                f"{entry['rows']:,}" if "rows" in entry else "–",
-            )
-        )
+    rows = []
+    for modality in best_first(report):
+        entry = report.evaluation["single"][modality]
+        label = escape(modality) + (" <em>best</em>" if modality == best else "")
+        fused = entry.get("fused", {}).get(main)
+        rows.append((label, number(entry.get(main), main), number(fused, main), _count(entry.get("rows"))))
     note = (
         "Alone: a model trained on that modality only. Both are read on the test rows that have the modality. "
-        "Bars are 95 % bootstrap intervals; two that overlap may still differ on the same rows."
+        "Lines are 95 % bootstrap intervals; two that overlap may still differ on the same rows."
     )
-    table = _grid(("modality", f"alone, {name(main)}", "fused", "rows"), lines)
-    return _pair(_figure(figures.dots(rows, main), note), table)
+    return _pair(_figure(drawing, note), _grid(("modality", f"alone, {name(main)}", "fused", "rows"), rows))
 
 
-def _value(values: Mapping[str, Any], entry: Mapping[str, Any], measure: str) -> figures.Value | None:
-    return (values[measure], ends(entry, measure)) if defined(values.get(measure)) else None
-
-
-def _sorting(value: Any, higher: bool) -> tuple[bool, float]:
-    return (not defined(value), (-value if higher else value) if defined(value) else 0.0)
-
-
-def _patterns(report: Report) -> str:
-    if report.kind is None:
+def _patterns(report: Report, drawing: str) -> str:
+    if report.kind is None or not drawing:
         return ""
-    measures = scores.of(report.kind)
-    found = [p for p in report.evaluation.get("patterns", ()) if defined(p.get(measures.main))]
-    if not found:
-        return ""
+    main = scores.of(report.kind).main
+    by_seen = {frozenset(p["present"]): p for p in report.evaluation["patterns"]}
+    everything = frozenset(report.modalities)
+    rows = [
+        (label, number(p.get(main), main), interval(ends(p, main), main) or DASH, _count(p.get("rows")))
+        for label, seen in [("with all", everything)]
+        + [(f"without {escape(m)}", everything - {m}) for m in report.modalities]
+        if (p := by_seen.get(seen)) is not None and len(report.modalities) > 1
+    ]
     note = (
-        "Dark dots: the modalities that the model sees. Each line is read on the test rows that have all of them, "
-        "with every other modality hidden, so different lines are about different rows."
+        "Strong dots: the modalities that the model sees. Each line is read on the test rows that have all of them, "
+        "with every other modality hidden, so different lines are about different rows. "
+        f"Lines on fewer than {FEW} rows say little; they stand last, without colour."
     )
-    drawing = figures.grid(found, list(report.modalities), measures.main, measures.higher(measures.main))
-    return _figure(drawing, note)
+    return _pair(_figure(drawing, note), _grid(("", name(main), "95 %", "rows"), rows) if rows else "")
 
 
-def _retrieval(report: Report) -> str:
-    found = report.evaluation.get("retrieval", {})
-    if not found:
-        return ""
-    names = list(report.modalities)
-    values = np.full((len(names), len(names)), np.nan)
-    rows = []
-    for pair, entry in found.items():
-        source, _, wanted = pair.partition("->")
-        if source in names and wanted in names and defined(entry.get("recall@10")):
-            values[names.index(source), names.index(wanted)] = entry["recall@10"]
-        rows.append(
-            (
-                f"{escape(source)} → {escape(wanted)}",
-                *(number(entry.get(f"recall@{k}"), "recall@") for k in (1, 5, 10)),
-                f"{interval(ends(entry, 'recall@10'), 'recall@') or '–'}",
-                f"{entry.get('gallery', 0):,}",
-            )
+def _retrieval(report: Report, drawing: str) -> str:
+    rows = [
+        (
+            escape(pair.replace("->", f"{SPACE}\N{RIGHTWARDS ARROW}{SPACE}")),
+            *(number(entry.get(f"recall@{k}"), "recall@") for k in (1, 5, 10)),
+            interval(ends(entry, "recall@10"), "recall@") or DASH,
+            _count(entry.get("gallery")),
         )
+        for pair, entry in report.evaluation.get("retrieval", {}).items()
+    ]
     note = (
         "Recall@10: how often a match is among the first ten of the gallery. Every row with an equal cell is a match; "
         "ties count at chance."
     )
-    drawing = _figure(figures.matrix(values, names, "recall@10"), note) if np.isfinite(values).any() else ""
-    return _pair(drawing, _grid(("", "recall@1", "@5", "@10", "95 % of @10", "gallery"), rows))
+    table = _grid(("", "recall@1", "@5", "@10", "95 % of @10", "gallery"), rows) if rows else ""
+    return _pair(_figure(drawing, note), table)
 
 
 def _searches(report: Report) -> str:
@@ -245,62 +207,28 @@ def _sound(data: bytes) -> str:
     kind = next((kind for magic, kind in _SOUNDS if data.startswith(magic)), None)
     if kind is None or len(data) > _LARGEST_SOUND:
         return f"<small>a sound of {len(data) / 1000:,.0f} kB, not embedded</small>"
-    return f'<audio controls preload="none" src="{_data(kind, data)}"></audio>'
+    return f'<audio controls preload="metadata" src="{_data(kind, data)}"></audio>'
 
 
 def _data(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _calibration(report: Report) -> str:
+def _calibration(report: Report, drawing: str) -> str:
     found = report.evaluation.get("calibration", {})
-    if not found.get("bins"):
-        return ""
     words = {
         "ece": "Mean gap between stated confidence and the share that is right (ECE, bins of equal mass)",
         "ece_calibrated": "The ECE that perfectly stated confidence would show on these rows",
         "rms_debiased": "Root mean square of the gap, corrected for the bias of few rows",
         "brier": "Brier score (0 is perfect, 2 the worst)",
     }
-    rows = [(said, number(found[key])) for key, said in words.items() if key in found]
+    rows = [(said, f"{found[key]:.3f}") for key, said in words.items() if defined(found.get(key))]
     note = "A point above the diagonal: the model is right more often than it says. Larger points hold more rows."
-    return _pair(_figure(figures.reliability(found["bins"]), note), _grid(("", ""), rows))
+    return _pair(_figure(drawing, note), _grid(("", ""), rows) if rows else "")
 
 
-def _training(report: Report) -> str:
-    main = scores.of(report.kind).main if report.kind is not None else None
-    loss = _series(report.history, "loss")
-    watched = _series(report.history, main) if main else {}
-    drawn = []
-    best = _kept(report, main, watched, loss)
-    if loss:
-        drawn.append(figures.curves(loss, "loss", best))
-    if watched and main:
-        drawn.append(figures.curves(watched, name(main), best))
-    if not drawn:
-        return ""
-    return f'<div class="row">{"".join(_figure(d) for d in drawn)}</div>'
-
-
-def _series(history: Sequence[Mapping[str, Any]], measure: str) -> dict[str, list[tuple[float, float]]]:
-    """{"train" or "validation": [(epoch, value)]} of the keys that end in the measure."""
-    out: dict[str, list[tuple[float, float]]] = {}
-    for i, record in enumerate(history):
-        for split in ("train", "validation"):
-            value = next(
-                (v for k, v in record.items() if k.split("/")[0] == split and k.split("/")[-1] == measure), None
-            )
-            if defined(value):
-                out.setdefault(split, []).append((record.get("epoch", i), value))
-    return out
-
-
-def _kept(report: Report, main: str | None, watched: Mapping[str, Any], loss: Mapping[str, Any]) -> float | None:
-    """The epoch with the best validation measure, or the least validation loss."""
-    if report.kind is not None and main and "validation" in watched:
-        higher = scores.of(report.kind).higher(main)
-        return max(watched["validation"], key=lambda p: (p[1] if higher else -p[1], -p[0]))[0]
-    return min(loss["validation"], key=lambda p: (p[1], p[0]))[0] if "validation" in loss else None
+def _training(loss: str, measure: str) -> str:
+    return f'<div class="row">{_figure(loss)}{_figure(measure)}</div>' if loss or measure else ""
 
 
 def _warnings(report: Report) -> str:
@@ -309,7 +237,7 @@ def _warnings(report: Report) -> str:
     if report.quarantine:
         rows = [(f"{row:,}", escape(column), escape(reason)) for row, column, reason in report.quarantine]
         more = len(rows) - _QUARANTINE_SHOWN
-        out += f"<p>{len(rows):,} cells could not be read and were set aside; the run went on without them.</p>"
+        out += f"<p>Cells that could not be read and were set aside: {len(rows):,}. The run went on without them.</p>"
         out += _grid(("row", "column", "reason"), rows[:_QUARANTINE_SHOWN], "left")
         out += f"<p><small>… and {more:,} more.</small></p>" if more > 0 else ""
     return out
@@ -335,12 +263,18 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -
 
 
 def _figure(svg: str, note: str = "") -> str:
+    if not svg:
+        return ""
     caption = f"<figcaption>{note}</figcaption>" if note else ""
     return f'<figure><div class="scroll">{svg}</div>{caption}</figure>'
 
 
 def _pair(first: str, second: str) -> str:
     return f'<div class="pair"><div>{first}</div><div>{second}</div></div>' if first and second else first + second
+
+
+def _count(value: int | None) -> str:
+    return DASH if value is None else f"{value:,}"
 
 
 def _capital(text: str) -> str:

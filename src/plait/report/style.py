@@ -24,7 +24,7 @@ section{background:var(--paper);border:1px solid var(--line);border-radius:14px;
 h2{font-size:19px;letter-spacing:-.01em;margin:0 0 16px;font-weight:640}
 h3{font-size:13px;color:var(--muted);margin:0 0 8px;font-weight:600}
 small,figcaption{color:var(--muted);font-size:13px}
-.pair{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,1fr);gap:28px;align-items:start}
+.pair{display:grid;grid-template-columns:minmax(0,4fr) minmax(0,5fr);gap:28px;align-items:start}
 .row{display:flex;flex-wrap:wrap;gap:12px 40px}
 figure{margin:0}
 figcaption{margin-top:10px;max-width:60ch;line-height:1.45}
@@ -34,7 +34,8 @@ table{border-collapse:collapse;width:100%;font-size:14.5px;font-variant-numeric:
 th{font-weight:500;color:var(--muted);font-size:13px;text-align:right;padding:4px 0 6px 14px;vertical-align:bottom}
 td{border-top:1px solid var(--line);padding:7px 0 7px 14px;text-align:right;white-space:nowrap}
 th:first-child,td:first-child,table.left th,table.left td{text-align:left}
-th:first-child,td:first-child{padding-left:0;white-space:normal;overflow-wrap:anywhere}
+th:first-child,td:first-child{padding-left:0;white-space:normal;overflow-wrap:break-word}
+table.kinds th:nth-child(2),table.kinds td:nth-child(2){text-align:left}
 table.left td:last-child{white-space:normal;overflow-wrap:anywhere}
 em{font-style:normal;font-size:11.5px;color:var(--accent);border:1px solid currentColor;border-radius:20px;
 padding:0 7px;margin-left:4px;white-space:nowrap}
@@ -44,7 +45,7 @@ vertical-align:middle;overflow:hidden}
 .search{display:grid;grid-template-columns:190px minmax(0,1fr);gap:20px;padding:18px 0;border-top:1px solid var(--line)}
 .search:first-of-type{border-top:0;padding-top:0}
 .query{background:var(--ground);border-radius:12px;padding:14px;align-self:start}
-.hits{list-style:none;margin:0;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(148px,1fr));gap:12px}
+.hits{list-style:none;margin:0;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(136px,1fr));gap:12px}
 .hits li{border:1px solid var(--line);border-radius:12px;padding:10px 12px;min-width:0}
 .rank{display:flex;gap:8px;align-items:baseline;margin-bottom:6px}
 .rank span{font-weight:650}.rank small{margin-left:auto;font-variant-numeric:tabular-nums}
@@ -60,9 +61,10 @@ pre{background:var(--ground);border-radius:10px;padding:14px 16px;overflow-x:aut
 font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 summary{cursor:pointer;font-weight:600;margin:6px 0 10px}
 p{margin:0 0 10px}
-@media(max-width:760px){main{padding:24px 12px 40px}section{padding:18px 16px}.pair,.search{grid-template-columns:minmax(0,1fr)}
+@media(max-width:760px){main{padding:24px 12px 40px}section{padding:18px 16px}
+.pair,.search{grid-template-columns:minmax(0,1fr)}
 .tiles,.hits{grid-template-columns:repeat(2,minmax(0,1fr))}.tile{padding:10px 12px}.tile b{font-size:22px}
-.scroll>svg{min-width:min(100%,310px)}}
+th,td{padding-left:10px}.bar{display:none}}
 @media print{:root{--ground:#fff}main{max-width:none;padding:0}section{break-inside:avoid;border:0;padding:12px 0}
 details>*{display:block}}
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from plait.measures import scores
 
@@ -27,7 +27,10 @@ NAMES = {
     "spearman": "rank correlation",
 }
 
-SPACE = "\N{NO-BREAK SPACE}"
+FEW = 50
+"""On fewer rows than this a figure says little, and is marked or passed over."""
+
+SPACE, DASH = "\N{NO-BREAK SPACE}", "\N{EN DASH}"
 
 
 def name(measure: str) -> str:
@@ -40,18 +43,21 @@ def is_share(measure: str) -> bool:
     return measure in ("accuracy", "balanced_accuracy") or measure.startswith("recall@")
 
 
-def defined(value: Any) -> bool:
+def defined(value: Any) -> TypeGuard[float]:
+    """Whether it is a number, and finite."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 
 def number(value: Any, measure: str = "", digits: int = 1) -> str:
     """A value of a measure: shares in per cent with `digits` decimals, others with three figures; a dash for NaN."""
     if not defined(value):
-        return "–"
+        return DASH
     if is_share(measure):
         return f"{100 * value:.{digits}f}{SPACE}%"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
+    if 0.995 <= value < 1:
+        return f"{value:.3f}"
     return f"{value:.2f}" if 0.1 <= abs(value) < 10 else f"{value:.3g}"
 
 
@@ -80,49 +86,63 @@ def headline(report: Report) -> list[str]:
     return [s for s in (_against_singles(report), _retrieval(report), _calibration(report)) if s]
 
 
+def best_first(report: Report) -> list[str]:
+    """The modalities that have a model of their own, by the target's main measure; undefined ones last."""
+    single = report.evaluation.get("single", {})
+    if report.kind is None:
+        return list(single)
+    measures = scores.of(report.kind)
+
+    def order(modality: str) -> float:
+        value = single[modality].get(measures.main)
+        return (-value if measures.higher(measures.main) else value) if defined(value) else math.inf
+
+    return sorted(single, key=order)
+
+
 def best_single(report: Report) -> str | None:
-    """The modality that does best alone, by the target's main measure."""
+    """The modality that does best alone, on enough rows if there is one; None if that is not known of any."""
     if report.kind is None:
         return None
-    measures = scores.of(report.kind)
-    found = {
-        m: e[measures.main] for m, e in report.evaluation.get("single", {}).items() if defined(e.get(measures.main))
-    }
-    if not found:
-        return None
-    return max(found, key=found.__getitem__) if measures.higher(measures.main) else min(found, key=found.__getitem__)
+    main, single = scores.of(report.kind).main, report.evaluation.get("single", {})
+    ranked = [m for m in best_first(report) if defined(single[m].get(main))]
+    return next((m for m in ranked if single[m].get("rows", FEW) >= FEW), ranked[0] if ranked else None)
 
 
 def _against_singles(report: Report) -> str:
     test = report.evaluation.get("test", {})
     if report.kind is None:
         return ""
-    main = scores.of(report.kind).main
+    measures = scores.of(report.kind)
+    main = measures.main
     if not defined(test.get(main)):
         return ""
     first = f"{'Fusion' if len(report.modalities) > 1 else 'The model'} reaches {_said(test[main], main)}"
     if rows := report.evaluation.get("rows"):
         first += f" on {rows:,} test rows"
     if found := ends(report.evaluation, main):
-        first += f" (95{SPACE}% {interval(found, main, 0)})"
+        first += f" (95{SPACE}% interval {interval(found, main, 0)})"
     best = best_single(report)
     if best is None or len(report.modalities) < 2:
         return f"{first}."
     entry = report.evaluation["single"][best]
-    same = entry.get("fused", {}).get(main)
-    alone = number(entry[main], main, 0)
-    if not defined(same) or entry.get("rows") in (None, report.evaluation.get("rows")):
-        return f"{first}; the best single modality, {best}, {alone}."
-    return (
-        f"{first}. The best single modality, {best}, reaches {alone} on the {entry['rows']:,} of them that have it; "
-        f"there, fusion reaches {number(same, main, 0)}."
-    )
+    same, alone = entry.get("fused", {}).get(main), entry[main]
+    if defined(same) and not (same > alone if measures.higher(main) else same < alone):
+        return (
+            f"{first}, and does not beat {best} alone: {number(same, main)} against {number(alone, main)}{_on(entry)}."
+        )
+    return f"{first}; the best single modality, {best}, {number(alone, main, 0)}{_on(entry)}."
+
+
+def _on(entry: Mapping[str, Any]) -> str:
+    return f" on its {entry['rows']:,} rows" if entry.get("rows") else ""
 
 
 def _said(value: float, measure: str) -> str:
     if is_share(measure):
         return f"{number(value, measure, 0)} {name(measure)}"
-    return f"{'an' if measure.startswith('average') else 'a'} {name(measure)} of {number(value, measure)}"
+    article = "an" if name(measure)[0] in "aeiR" else "a"
+    return f"{article} {name(measure)} of {number(value, measure)}"
 
 
 def _retrieval(report: Report) -> str:
@@ -145,5 +165,5 @@ def _calibration(report: Report) -> str:
         return ""
     said = f"Its stated confidence is off by {100 * found['ece']:.0f} points on average"
     if defined(found.get("ece_calibrated")):
-        said += f"; perfect confidence would look off by {100 * found['ece_calibrated']:.0f} on so many rows"
+        said += f"; a perfect one would seem off by {100 * found['ece_calibrated']:.0f} on these rows"
     return f"{said}."

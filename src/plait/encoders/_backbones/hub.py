@@ -8,6 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from plait.core.errors import RecipeError
+
 from .. import _hub
 from .._encoded import Encoded
 from . import Backbone
@@ -41,5 +43,12 @@ _PREPARED = {
 }
 
 
-def load(name: str, kind: str, dtype: torch.dtype) -> Backbone:
-    return HubBackbone(_hub.HubModel(name, cast(_hub.Kind, kind), dtype))
+def load(name: str, kind: str, dtype: torch.dtype, stages: int) -> Backbone:
+    return single_stage(name, _hub.HubModel(name, cast(_hub.Kind, kind), dtype), stages)
+
+
+def single_stage(name: str, model: _hub.HubModel, stages: int) -> Backbone:
+    """RecipeError if more than the last stage is asked for."""
+    if stages > 1:
+        raise RecipeError(f"frozen: {name} gives its last stage only, found stages: {stages}. Set stages to 1.")
+    return HubBackbone(model)

@@ -7,8 +7,8 @@ import torch
 from .._hub import HubModel
 from .._minilm import folder
 from . import Backbone
-from .hub import HubBackbone
+from .hub import single_stage
 
 
-def load(name: str, kind: str, dtype: torch.dtype) -> Backbone:
-    return HubBackbone(HubModel(str(folder()), "text", dtype, offline=True))
+def load(name: str, kind: str, dtype: torch.dtype, stages: int) -> Backbone:
+    return single_stage(name, HubModel(str(folder()), "text", dtype, offline=True), stages)

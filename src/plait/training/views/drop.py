@@ -26,6 +26,8 @@ class Drop(View):
         self.names = chosen(spec, place, self.modalities)
 
     def cells(self, batch: Batch, g: torch.Generator) -> Batch:
+        if not batch.modalities:
+            return batch
         present = batch.present
         may = torch.tensor([name in self.names for name in batch.modalities], device=present.device)
         draw = torch.rand(present.shape, generator=g).to(present.device)

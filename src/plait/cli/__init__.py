@@ -1,0 +1,73 @@
+"""The command line.  It reads arguments, calls `plait.workflow` and shows what comes back; heavy imports are inside.
+
+Exit status: 0; 2 for a mistake that the user can mend, with one message on stderr; 130 when interrupted; any other
+exception keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from plait.core.errors import PlaitError
+
+from . import data, learn, parts, use
+
+
+class _Group(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PlaitError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import plait
+
+        typer.echo(f"plait {plait.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def plait(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Multimodal learning on your own table: any modalities, missing cells, honest answers."""
+
+
+for _command in (
+    data.inspect,
+    learn.fit,
+    use.evaluate,
+    use.predict,
+    use.embed,
+    use.search,
+    data.fetch,
+    parts.components,
+):
+    app.command()(_command)
+
+
+def main() -> None:
+    """`plait` and `python -m plait`."""
+    app(prog_name="plait")

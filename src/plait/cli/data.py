@@ -1,0 +1,70 @@
+"""inspect, fetch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .screen import Screen
+
+
+def inspect(
+    data: options.Data,
+    target: options.Target = None,
+    schema: options.SchemaFile = None,
+    schema_out: Annotated[Path | None, typer.Option(help="Write the schema there, to edit and give to fit.")] = None,
+    kind: options.Kinds = None,
+    ignore: options.Ignore = None,
+    split: options.Split = None,
+    group: options.Group = None,
+    id: Annotated[str | None, typer.Option("--id", metavar="COLUMN", help="Names the rows.")] = None,
+    strict: options.Strict = False,
+    decode: Annotated[bool, typer.Option(help="Decode every cell, so that bad ones are found.")] = True,
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """What is in a table: kinds, missing patterns, duplicates, bad cells, warnings."""
+    from plait.workflow.inspect import inspect as look
+
+    from . import show
+
+    kinds = options.pairs(kind, "--kind")
+    with Screen(as_json) as screen:
+        found = look(
+            data,
+            target=target,
+            schema=schema,
+            kinds=kinds,
+            ignore=ignore or (),
+            split=split,
+            group=group,
+            id=id,
+            strict=strict,
+            decode=decode,
+            seed=seed,
+            progress=screen.progress,
+        )
+        if schema_out is not None:
+            found.table.schema.save(schema_out)
+    screen.show(found.account(), *show.inspection(found.account(), schema_out))
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="The data set: stamps, mfeat, motions or genes.")],
+    into: Annotated[Path | None, typer.Option(help="The folder to make; in the cache folder by default.")] = None,
+    deb: Annotated[Path | None, typer.Option(help="The Debian package file, instead of asking apt.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Get a data set through a package manager."""
+    from plait.data.fetch import fetch as get
+    from plait.data.fetch import source
+
+    from . import show
+
+    with Screen(as_json) as screen:
+        folder = get(name, into, deb=deb)
+        facts = {"folder": str(folder), **source(folder)}
+    screen.show(facts, *show.facts(facts))

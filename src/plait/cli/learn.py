@@ -1,0 +1,102 @@
+"""fit, tune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import options
+from .screen import Screen
+
+
+def fit(
+    data: Annotated[
+        str | None, typer.Argument(help="A table (CSV, Parquet, JSONL ...), a folder, or .tar shards.")
+    ] = None,
+    target: options.Target = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder to make.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN", help="Go on with this run, with its own settings.")
+    ] = None,
+    schema: options.SchemaFile = None,
+    kind: options.Kinds = None,
+    ignore: options.Ignore = None,
+    split: options.Split = None,
+    group: options.Group = None,
+    seed: options.Seed = 0,
+    recipe: options.RecipeName = None,
+    settings: options.Settings = None,
+    strict: options.Strict = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train a model on a table, in a run folder."""
+    chosen: dict[str, Any] = {
+        "--target": target,
+        "--out": out,
+        "--schema": schema,
+        "--kind": kind,
+        "--ignore": ignore,
+        "--split": split,
+        "--group": group,
+        "--seed": seed,
+        "--recipe": recipe,
+        "--set": settings,
+        "--strict": strict,
+    }
+    given = [option for option, value in chosen.items() if value]
+    if resume is not None and given:
+        raise typer.BadParameter(
+            f"the run goes on with its own settings; leave out {', '.join(given)}", param_hint="--resume"
+        )
+    if resume is None and (data is None or out is None):
+        missing = "DATA" if data is None else "--out"
+        raise typer.BadParameter("missing; say plait fit DATA --target COLUMN --out RUN", param_hint=missing)
+    kinds = options.pairs(kind, "--kind")
+
+    from plait.workflow import fit as workflow
+    from plait.workflow.inspect import overview
+
+    from . import show
+
+    folder = resume or out
+    assert folder is not None
+    with Screen(as_json) as screen:
+        try:
+            if resume is not None:
+                fitted = workflow.resume(resume, data, progress=screen.progress, watch=screen.watch)
+            else:
+                fitted = workflow.fit(
+                    data,
+                    target,
+                    recipe=recipe,
+                    settings=settings or (),
+                    out=out,
+                    seed=seed,
+                    schema=schema,
+                    kinds=kinds,
+                    ignore=ignore or (),
+                    split=split,
+                    group=group,
+                    strict=strict,
+                    progress=screen.progress,
+                    watch=screen.watch,
+                )
+        except KeyboardInterrupt:
+            screen.note(f"Go on with: plait fit --resume {folder}")
+            raise
+        account = {**fitted.account(), **overview(fitted.table), "recipe": fitted.model.recipe.dump()}
+        account["report"] = _report(screen, folder)
+    screen.show(account, *show.fitted(account))
+
+
+def _report(screen: Screen, folder: Path) -> str | None:
+    from plait.core.errors import MissingExtra
+    from plait.workflow.report import write
+
+    try:
+        return str(write(folder))
+    except MissingExtra as error:
+        screen.note(f"No report was written. {error}")
+        return None

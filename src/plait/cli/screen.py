@@ -1,0 +1,91 @@
+"""What a command says, and where: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.progress import Progress, TaskID
+
+
+class Screen:
+    """`with Screen(as_json) as screen:` shows progress on a terminal; then, outside or inside, `show` the result.
+
+    With as_json nothing but the result reaches stdout, whoever prints.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self._stack = contextlib.ExitStack()
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._out = sys.stdout
+        if self.as_json:
+            self._stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bars = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+                redirect_stdout=False,
+            )
+            self._stack.enter_context(self._bars)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """As `workflow` tells it."""
+        if self._bars is None:
+            return
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=total)
+        self._bars.update(self._tasks[what], completed=done, total=total)
+
+    def watch(self, line: Mapping[str, Any]) -> None:
+        """A finished epoch."""
+        if self._bars is None:
+            return
+        if "train" not in self._tasks:
+            self._tasks["train"] = self._bars.add_task("train", total=None)
+        figures = ", ".join(f"{name} {value:.3g}" for name, value in list(line["validation"].items())[:2])
+        self._bars.update(
+            self._tasks["train"], description=f"epoch {line['epoch'] + 1}: {figures}", completed=line["epoch"] + 1
+        )
+
+    def note(self, text: str) -> None:
+        """Something the user should know, that is no result."""
+        typer.echo(text, err=True)
+
+    def show(self, account: Mapping[str, Any], *tables: RenderableType | None) -> None:
+        """The result: the account as JSON, or the tables for people."""
+        if self.as_json:
+            print(json.dumps(account, ensure_ascii=False, allow_nan=False), file=self._out, flush=True)
+            return
+        from rich.console import Console
+
+        console = Console(
+            file=self._out, width=None if self._out.isatty() else 120, markup=False, highlight=False, emoji=False
+        )
+        for table in tables:
+            if table is not None:
+                console.print(table)

@@ -1,0 +1,213 @@
+"""Accounts as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+MOST = 20
+"""Lines of a list that may be long."""
+
+Renderables = list[RenderableType | None]
+
+
+def inspection(account: Mapping[str, Any], schema_out: Path | None) -> Renderables:
+    """Of `plait inspect`."""
+    patterns = [(", ".join(p["present"]) or "nothing", p["rows"]) for p in account["patterns"]]
+    repeated = [
+        (name, found["repeated"], found["across"]) for name, found in account["duplicates"].items() if found["repeated"]
+    ]
+    splits = ", ".join(f"{part} {rows}" for part, rows in account["splits"].items())
+    return [
+        *_columns(account),
+        _table("What rows have", ("modalities", "rows"), patterns[:MOST]),
+        _more(patterns),
+        _table("Equal cells", ("modality", "repeated", "across splits"), repeated),
+        *_quarantine(account),
+        _list("Warnings", [f"{w['place']}: {w['message']}" for w in account["warnings"]]),
+        _list("Notes", account["notes"]),
+        _line(f"Split as `plait fit` would: {splits}." if splits else ""),
+        _line(f"Schema: {schema_out}" if schema_out else ""),
+    ]
+
+
+def fitted(account: Mapping[str, Any]) -> Renderables:
+    """Of `plait fit`."""
+    metrics = {part: figures for part, figures in account["metrics"].items() if figures}
+    names = list(dict.fromkeys(name for figures in metrics.values() for name in figures))
+    took = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in account["seconds"].items())
+    return [
+        *_columns(account),
+        *_quarantine(account),
+        _list("Warnings", account["warnings"]),
+        _titled("Recipe", yaml.safe_dump(_brief(account["recipe"]), sort_keys=False, allow_unicode=True).rstrip()),
+        _table(
+            "Result",
+            ("measure", *metrics),
+            [(name, *(_figure(figures.get(name)) for figures in metrics.values())) for name in names],
+        ),
+        _line(f"Took {took}."),
+        _line(f"Run: {account['run']}"),
+        _line(f"Report: {account['report']}" if account["report"] else ""),
+    ]
+
+
+def evaluation(account: Mapping[str, Any]) -> Renderables:
+    """Of `plait evaluate`; tables that compare show the main measure, which comes first."""
+    main = next(iter(account["test"]), "")
+    test = [(name, _figure(value), _range(account["intervals"].get(name))) for name, value in account["test"].items()]
+    single = [
+        (
+            name,
+            found["rows"],
+            f"{_figure(found.get(main))} {_range(found['intervals'].get(main))}",
+            f"{_figure(found['fused'].get(main))} {_range(found['fused']['intervals'].get(main))}",
+            _range(found["gain"].get(main)),
+        )
+        for name, found in account["single"].items()
+    ]
+    patterns = [
+        (", ".join(found["present"]), found["rows"], _figure(found.get(main)), _range(found["intervals"].get(main)))
+        for found in account["patterns"]
+    ]
+    retrieval = [
+        (pair, *(f"{_figure(f[m])} {_range(f['intervals'].get(m))}" for m in RECALLS), f["gallery"])
+        for pair, f in account["retrieval"].items()
+    ]
+    calibration = account["calibration"]
+    return [
+        _table(f"Test, {account['rows']} rows", ("measure", "value", "95 % interval"), test),
+        _table(
+            f"Each modality alone ({main}, on the rows that have it)",
+            ("modality", "rows", "alone", "fused", "fused minus alone"),
+            single,
+        ),
+        _table(
+            f"From these modalities only ({main}, the others hidden)",
+            ("modalities", "rows", "value", "95 % interval"),
+            patterns[:MOST],
+        ),
+        _more(patterns),
+        _table("Retrieval", ("pair", *RECALLS, "gallery"), retrieval),
+        _line(f"Calibration: ECE {_figure(calibration['ece'])}, Brier {_figure(calibration['brier'])}.")
+        if calibration
+        else None,
+        _list("Notes", account["notes"]),
+    ]
+
+
+RECALLS = ("recall@1", "recall@5", "recall@10")
+
+
+def written(account: Mapping[str, Any]) -> Renderables:
+    """Of `plait predict` and `plait embed`."""
+    columns = ", ".join(account["columns"][:MOST])
+    more = f" and {len(account['columns']) - MOST} more" if len(account["columns"]) > MOST else ""
+    return [*_quarantine(account), _line(f"{account['out']}: {account['rows']} rows of {columns}{more}.")]
+
+
+def hits(found: Sequence[Mapping[str, Any]]) -> Renderables:
+    """Of `plait search`."""
+    names = list(dict.fromkeys(name for hit in found for name in hit["modalities"]))
+    lines = [
+        (hit["row"], hit["id"], f"{hit['score']:.2f}", *(_cell(hit["modalities"].get(name)) for name in names))
+        for hit in found
+    ]
+    return [_table("Found", ("row", "id", "score", *names), lines), None if lines else _line("Nothing found.")]
+
+
+def facts(found: Mapping[str, Any]) -> Renderables:
+    """Of `plait fetch`."""
+    lines = [(name, _short(value)) for name, value in found.items() if name not in ("notes", "counts")]
+    return [_table(found["set"], ("", ""), lines), _list("Notes", found["notes"])]
+
+
+def slots(found: Mapping[str, Mapping[str, str]]) -> Renderables:
+    """Of `plait components`."""
+    return [_table(slot, ("component", ""), list(components.items())) for slot, components in found.items()]
+
+
+def component(account: Mapping[str, Any]) -> Renderables:
+    """Of `plait components SLOT NAME`."""
+    lines = [
+        (name, argument["type"], repr(argument["default"]) if "default" in argument else "needed")
+        for name, argument in account["arguments"].items()
+    ]
+    return [_line(account["doc"]), _table("Arguments", ("name", "type", "default"), lines)]
+
+
+def _columns(account: Mapping[str, Any]) -> Renderables:
+    rows = account["rows"]
+    modalities = [
+        (name, found["kind"], found["present"], f"{found['present'] / rows:.0%}" if rows else "")
+        for name, found in account["modalities"].items()
+    ]
+    targets = [(name, found["kind"], found["labelled"]) for name, found in account["targets"].items()]
+    return [
+        _line(f"{rows} rows"),
+        _table("Modalities", ("name", "kind", "present", "share"), modalities),
+        _table("Targets", ("name", "kind", "labelled"), targets),
+    ]
+
+
+def _quarantine(account: Mapping[str, Any]) -> Renderables:
+    cells = [(cell["row"], cell["column"], cell["reason"]) for cell in account["quarantined"]]
+    return [_table("Bad cells, set aside", ("row", "column", "reason"), cells[:MOST]), _more(cells)]
+
+
+def _brief(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the slots that nothing stands in."""
+    return {slot: value for slot, value in recipe.items() if value not in ({}, [], None)}
+
+
+def _table(title: str, head: Sequence[str], lines: Sequence[Sequence[Any]]) -> Table | None:
+    """None without lines.  A column of numbers stands on the right."""
+    if not lines:
+        return None
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    for name, values in zip(head, zip(*lines, strict=True), strict=True):
+        table.add_column(name, justify="right" if all(isinstance(v, int) for v in values) else "left", overflow="fold")
+    for line in lines:
+        table.add_row(*(Text(str(value)) for value in line))
+    return table
+
+
+def _more(lines: Sequence[Any]) -> Text | None:
+    return _line(f"and {len(lines) - MOST} more; see --json" if len(lines) > MOST else "")
+
+
+def _list(title: str, lines: Iterable[str]) -> Text | None:
+    return _titled(title, "\n".join(f"- {line}" for line in lines))
+
+
+def _titled(title: str, text: str) -> Text | None:
+    return Text.assemble((title, "bold"), "\n", text) if text else None
+
+
+def _line(text: str) -> Text | None:
+    return Text(text) if text else None
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _range(interval: Sequence[float | None] | None) -> str:
+    if interval is None or interval[0] is None or interval[1] is None:
+        return ""
+    return f"[{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def _cell(found: Mapping[str, Any] | None) -> str:
+    return "" if found is None else _short(found["value"])
+
+
+def _short(value: Any, most: int = 60) -> str:
+    text = "" if value is None else str(value)
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -1,0 +1,118 @@
+"""evaluate, predict, embed, search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import options
+from .screen import Screen
+
+Out = Annotated[Path, typer.Option(help="The Parquet file to write.")]
+
+
+def evaluate(
+    run: options.Run,
+    data: Annotated[str | None, typer.Argument(help="Rows to evaluate on; the run's own test rows by default.")] = None,
+    single: Annotated[bool, typer.Option(help="Also train a model on each modality alone, once.")] = True,
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """What a model is worth: in every missing pattern, from each modality alone, across modalities."""
+    from plait.workflow.evaluate import evaluate as assess
+    from plait.workflow.model import Model
+
+    from . import show
+
+    with Screen(as_json) as screen:
+        model = Model.load(run)
+        found = assess(model, data, singles=single, seed=seed, progress=screen.progress, watch=screen.watch)
+        account = found.account()
+    screen.show(account, *show.evaluation(account))
+
+
+def predict(run: options.Run, data: options.Data, out: Out, as_json: options.Json = False) -> None:
+    """Write what a model predicts for each row."""
+    _apply("predict_to", run, data, out, as_json)
+
+
+def embed(run: options.Run, data: options.Data, out: Out, as_json: options.Json = False) -> None:
+    """Write the embeddings of each row: of each modality, and of all together."""
+    _apply("embed_to", run, data, out, as_json)
+
+
+def _apply(what: str, run: Path, data: str, out: Path, as_json: bool) -> None:
+    from plait.workflow import apply
+    from plait.workflow.model import Model
+
+    from . import show
+
+    with Screen(as_json) as screen:
+        table, columns = getattr(apply, what)(out, Model.load(run), data, screen.progress)
+        account = {
+            "out": str(out),
+            "rows": len(table),
+            "columns": columns,
+            "quarantined": [vars(cell) for cell in table.quarantine],
+        }
+    screen.show(account, *show.written(account))
+
+
+def search(
+    run: options.Run,
+    text: Annotated[str | None, typer.Option(help="Text to search with.")] = None,
+    image: Annotated[Path | None, typer.Option(help="An image file to search with.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="A sound file to search with.")] = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODALITY=VALUE", help="A cell to search with; may be repeated."),
+    ] = None,
+    among: Annotated[
+        list[str] | None, typer.Option(metavar="MODALITY", help="Search in it alone; may be repeated.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Rows to find.")] = 10,
+    as_json: options.Json = False,
+) -> None:
+    """Find the rows of a run that are nearest to a text, an image, a sound, or several of them together."""
+    said = options.pairs(query, "--query")
+
+    from plait.workflow.search import search as find
+
+    from . import show
+
+    with Screen(as_json) as screen:
+        asked = _cells(run, {"text": text, "image": image, "audio": audio}, said)
+        hits = find(run, asked, k=k, among=among)
+    screen.show({"hits": hits}, *show.hits(hits))
+
+
+def _cells(run: Path, by_kind: dict[str, Any], said: dict[str, str]) -> dict[str, Any]:
+    """{modality: raw cell} of a query; one that goes by kind means the first modality of that kind."""
+    from plait.core.errors import DataError, nearest
+    from plait.workflow.model import Model
+
+    kinds = {name: modality.kind for name, modality in Model.load(run).network.spec.modalities.items()}
+    asked: dict[str, Any] = {}
+    for kind, value in by_kind.items():
+        if value is None:
+            continue
+        name = next((name for name, of in kinds.items() if of == kind), None)
+        if name is None:
+            raise DataError(f"The model in {run} has no {kind} modality, only {', '.join(kinds)}.")
+        asked[name] = value
+    for name, value in said.items():
+        if name not in kinds:
+            raise DataError(f"The model in {run} has no modality {name!r}.{nearest(name, kinds)}")
+        asked[name] = value
+    if not asked:
+        raise typer.BadParameter("nothing to search with; give --text, --image, --audio or --query")
+    for name in asked:
+        # A path in a cell starts from the data's folder; one on the command line from here.
+        if kinds[name] in ("image", "audio"):
+            path = Path(asked[name]).absolute()
+            if not path.is_file():
+                raise DataError(f"There is no file {asked[name]}.")
+            asked[name] = str(path)
+    return asked

@@ -1,0 +1,295 @@
+"""What a model is worth: on test rows, from each modality alone, in every missing pattern, across modalities."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from plait.core.assemble import encoder_for
+from plait.core.errors import DataError, RunError
+from plait.data.dataset import Dataset
+from plait.data.duplicates import equal_groups
+from plait.data.read import read
+from plait.data.table import Table
+from plait.measures import calibration, presence, retrieval, scores
+
+from .fit import Watch, train
+from .model import CONFIG, Model
+from .prepare import Encoded, Progress, silent
+from .run import SPLITS, plain, read_splits, write_json
+
+EVALUATION = "evaluation.json"
+SINGLES = "singles"
+
+
+@dataclass
+class Evaluation:
+    """Figures on `rows` rows, each with a 95 % bootstrap interval under "intervals".
+
+    test: {measure: value}; with several targets, "target/measure".  single: {modality: a model trained on it alone, on
+    the rows that have it, and under "fused" the whole model on the same rows}.  patterns: a list, each the rows that
+    have all modalities of "present", with the others hidden.  retrieval: {"image->caption": recalls}.
+    calibration: of the first class target.  notes: what the reader should know.
+    """
+
+    rows: int
+    test: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, Any] = field(default_factory=dict)
+    single: dict[str, Any] = field(default_factory=dict)
+    patterns: list[dict[str, Any]] = field(default_factory=list)
+    retrieval: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def account(self) -> dict[str, Any]:
+        """As `plait evaluate --json` prints it."""
+        out: dict[str, Any] = plain(vars(self))
+        return out
+
+
+def evaluate(
+    model: Model,
+    source: Any = None,
+    *,
+    singles: bool = True,
+    seed: int = 0,
+    progress: Progress = silent,
+    watch: Watch = lambda line: None,
+) -> Evaluation:
+    """Evaluate on `source`, or on the run's own test rows.
+
+    singles: also against models trained on one modality alone, which are fitted once and kept in the run folder.
+    RunError if the run's data is needed and not there, or has changed.
+    """
+    own = _own_rows(model) if source is None else None
+    if own is not None:
+        table, test = own
+    else:
+        table = model.read(source)
+        test = np.arange(len(table))
+    if not len(test):
+        raise DataError("There are no test rows. Give some: plait evaluate RUN DATA.")
+    encoded = model.encode(table, progress)
+    alone: dict[str, Model] = {}
+    notes = []
+    if singles and model.targets and len(model.names) > 1:
+        try:
+            alone = single_models(model, (table, encoded) if own is not None else None, progress, watch)
+        except RunError as error:
+            notes.append(f"No single-modality models: {error}")
+    found = assess(model, table, encoded, test, alone, seed)
+    found.notes += notes
+    if own is None:
+        found.notes += _overlap(model, table)
+    elif model.folder is not None:
+        write_json(model.folder / EVALUATION, found.account())
+    return found
+
+
+def assess(
+    model: Model, table: Table, encoded: Encoded, test: np.ndarray, alone: Mapping[str, Model], seed: int = 0
+) -> Evaluation:
+    """The figures on the rows `test` of cells that are already stored.  alone: single-modality models."""
+    dataset = encoded.dataset.take(test)
+    groups = _groups(table, test)
+    companies = [p for p in presence.subsets(model.names, seed) if _having(dataset, p).any()]
+    everything = tuple(model.names)
+    decisions = model.decisions(dataset, list(dict.fromkeys([everything, *companies])))
+    every_row = np.ones(len(dataset), bool)
+    found = Evaluation(len(test))
+    found.test, found.intervals, _ = _figures(model, decisions[everything], dataset, every_row, groups, seed)
+    for name, other in alone.items():
+        have = _having(dataset, (name,))
+        own, own_intervals, rows = _figures(model, other.parameters(dataset), dataset, have, groups, seed)
+        fused, fused_intervals, _ = _figures(model, decisions[everything], dataset, have, groups, seed)
+        gain = _differences(model, decisions[everything], other.parameters(dataset), dataset, have, groups, seed)
+        found.single[name] = {
+            **own,
+            "rows": rows,
+            "intervals": own_intervals,
+            "fused": {**fused, "intervals": fused_intervals},
+            "gain": gain,
+        }
+    for company in companies if model.targets else ():
+        figures, intervals, rows = _figures(model, decisions[company], dataset, _having(dataset, company), groups, seed)
+        if rows:
+            found.patterns.append({"present": list(company), "rows": rows, **figures, "intervals": intervals})
+    found.retrieval = _retrieval(model, table, dataset, test, groups, seed)
+    for name, target in model.targets.items():
+        truth = dataset.target(name)
+        if target.kind == "class" and len(truth) and not found.calibration:
+            predicted = decisions[everything][name][truth.rows.numpy()]
+            found.calibration = dict(calibration.calibration(predicted, truth.values.numpy(), seed=seed))
+    return found
+
+
+def single_models(
+    model: Model,
+    fitted: tuple[Table, Encoded] | None = None,
+    progress: Progress = silent,
+    watch: Watch = lambda line: None,
+) -> dict[str, Model]:
+    """{modality: a model trained on it alone, on the same rows and recipe}; kept in the run folder.
+
+    fitted: the run's table and its stored cells, if they are at hand.  RunError if they are needed and cannot be had.
+    """
+    folder = model.folder
+    if folder is None:
+        raise RunError("the model was not saved as a run. Fit it with an --out folder.")
+    kept = {name: folder / SINGLES / name for name in model.names}
+    if all((path / CONFIG).exists() for path in kept.values()):
+        return {name: Model.load(path, model.cache) for name, path in kept.items()}
+    table, encoded = fitted or _run_cells(model, progress)
+    rows = read_splits(folder)
+    out = {}
+    for i, (name, path) in enumerate(kept.items()):
+        progress("single modalities", i, len(kept))
+        encoders = {name: encoder_for(model.recipe, name, table.schema.modalities[name].kind)}
+        cells = Encoded(encoded.dataset.only([name]), encoders)
+        fitted_alone = train(table, cells, model.recipe, rows, seed=model.info["seed"], cache=model.cache, watch=watch)
+        out[name] = fitted_alone.model
+        out[name].save(path)
+    return out
+
+
+def _run_cells(model: Model, progress: Progress) -> tuple[Table, Encoded]:
+    table, _ = _own_rows(model)
+    return table, model.encode(table, progress)
+
+
+def _own_rows(model: Model) -> tuple[Table, np.ndarray]:
+    """The table that the run was fitted on, and its test rows."""
+    folder, source = model.folder, model.info.get("source")
+    if folder is None or not (folder / SPLITS).exists():
+        raise RunError("The model was not fitted in a run folder: give the rows to evaluate on.")
+    if source is None:
+        raise RunError(f"The run in {folder} was fitted on data in memory: give the rows to evaluate on.")
+    table = read(source, model.schema)
+    rows = read_splits(folder)
+    if sum(map(len, rows.values())) and max(int(r.max()) for r in rows.values() if len(r)) >= len(table):
+        raise RunError(f"{source} has fewer rows than when the run in {folder} was fitted. Restore it.")
+    return table, rows["test"]
+
+
+def _overlap(model: Model, table: Table) -> list[str]:
+    """Whether rows stand among those that the model was trained on."""
+    try:
+        own, _ = _own_rows(model)
+    except (RunError, DataError):
+        return ["Whether these rows overlap with the training rows is not known: the run's own data is not at hand."]
+    assert model.folder is not None
+    trained = own.take(read_splits(model.folder)["train"])
+    known = _contents(trained)
+    same = sum(content in known for content in _contents(table).elements())
+    if not same:
+        return []
+    return [f"{same} of {len(table)} rows have exactly the cells of a training row: figures on them flatter."]
+
+
+def _contents(table: Table) -> Counter[bytes]:
+    """How often each row's content occurs: all its cells' hashes together."""
+    content: dict[int, bytes] = {}
+    for name in table.schema.modalities:
+        rows, keys = table.keys(name)
+        for row, key in zip(rows.tolist(), keys, strict=True):
+            content[row] = content.get(row, b"") + name.encode() + key.tobytes()
+    return Counter(content.values())
+
+
+def _groups(table: Table, test: np.ndarray) -> np.ndarray | None:
+    """[Q] group codes of the rows, for the bootstrap; None if the table has no groups."""
+    if table.schema.group is None:
+        return None
+    values = [str(value) for value in table.take(test).column(table.schema.group).to_pylist()]
+    codes: np.ndarray = np.unique(values, return_inverse=True)[1]
+    return codes
+
+
+def _having(dataset: Dataset, company: tuple[str, ...]) -> np.ndarray:
+    """[N] bool: rows that have all of these modalities."""
+    columns = [dataset.names.index(name) for name in company]
+    return dataset.have[:, columns].all(1).numpy()
+
+
+def _labelled(dataset: Dataset, target: str, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """-> rows that are labelled and `among`, and their labels."""
+    truth = dataset.target(target)
+    rows = truth.rows.numpy()
+    kept = among[rows]
+    return rows[kept], truth.values.numpy()[kept]
+
+
+def _figures(
+    model: Model,
+    predicted: Mapping[str, np.ndarray],
+    dataset: Dataset,
+    among: np.ndarray,
+    groups: np.ndarray | None,
+    seed: int,
+) -> tuple[dict[str, float], dict[str, list[float]], int]:
+    """-> {measure: value}, {measure: interval}, labelled rows."""
+    values: dict[str, float] = {}
+    intervals: dict[str, list[float]] = {}
+    most = 0
+    for name, target in model.targets.items():
+        rows, truth = _labelled(dataset, name, among)
+        if not len(rows):
+            continue
+        most = max(most, len(rows))
+        prefix = "" if len(model.targets) == 1 else f"{name}/"
+        own = None if groups is None else groups[rows]
+        values |= {prefix + k: v for k, v in scores.score(target.kind, predicted[name][rows], truth).items()}
+        bounds = scores.intervals(target.kind, predicted[name][rows], truth, groups=own, seed=seed)
+        intervals |= {prefix + k: list(v) for k, v in bounds.items()}
+    return values, intervals, most
+
+
+def _differences(
+    model: Model,
+    first: Mapping[str, np.ndarray],
+    second: Mapping[str, np.ndarray],
+    dataset: Dataset,
+    among: np.ndarray,
+    groups: np.ndarray | None,
+    seed: int,
+) -> dict[str, list[float]]:
+    """{measure: interval of first minus second}, on the same rows."""
+    out: dict[str, list[float]] = {}
+    for name, target in model.targets.items():
+        rows, truth = _labelled(dataset, name, among)
+        if len(rows):
+            own = None if groups is None else groups[rows]
+            prefix = "" if len(model.targets) == 1 else f"{name}/"
+            found = scores.differences(target.kind, first[name][rows], second[name][rows], truth, groups=own, seed=seed)
+            out |= {prefix + k: list(v) for k, v in found.items()}
+    return out
+
+
+def _retrieval(
+    model: Model, table: Table, dataset: Dataset, test: np.ndarray, groups: np.ndarray | None, seed: int
+) -> dict[str, Any]:
+    """Every ordered pair of modalities, on the rows that have both.
+
+    Rows with an equal cell of either modality are the same to a searcher: each is a hit for the other.
+    """
+    found = model.embeddings(dataset)
+    seen = table.take(test)
+    out: dict[str, Any] = {}
+    for one in found:
+        for other in found:
+            if one == other or "joint" in (one, other):
+                continue
+            rows = np.intersect1d(found[one][0], found[other][0])
+            if len(rows) < 2:
+                continue
+            same = equal_groups(seen, (one, other))[rows]
+            queries = found[one][1][np.searchsorted(found[one][0], rows)]
+            gallery = found[other][1][np.searchsorted(found[other][0], rows)]
+            ranks = retrieval.rank(queries, gallery, same, same)
+            own = None if groups is None else groups[rows]
+            out[f"{one}->{other}"] = retrieval.retrieval(ranks, groups=own, seed=seed)
+    return out

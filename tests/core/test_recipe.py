@@ -1,0 +1,105 @@
+import pytest
+
+from plait.core.errors import RecipeError
+from plait.core.recipe import Recipe, overlay, read_yaml, set_value
+
+
+def test_short_forms_mean_the_long_ones() -> None:
+    short = Recipe.parse({"fusion": "mean", "objectives": {"supervised": None}, "projection": "mlp"})
+    long = Recipe.parse({"fusion": {"mean": {}}, "objectives": {"supervised": {}}, "projection": {"mlp": {}}})
+    assert short == long
+
+
+def test_dump_and_parse_are_inverse() -> None:
+    recipe = Recipe.parse(
+        {
+            "fusion": {"gated": {"gate": "sigmoid"}},
+            "views": {"noisy": [{"noise": {"std": 0.2}}]},
+            "teachers": {"slow": {"use": "ema", "momentum": 0.9}},
+            "stages": [{"name": "first", "objectives": "info_nce"}],
+            "training": {"optimizer": {"sgd": {"lr": 0.1}}},
+        }
+    )
+    assert Recipe.parse(recipe.dump()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"fussion": "mean"}, "recipe: there is no slot 'fussion'. Did you mean 'fusion'?"),
+        ({"fusion": {"meen": {}}}, "fusion.meen: there is no component 'meen'. Did you mean 'mean'?"),
+        ({"fusion": {"mean": {}, "gated": {}}}, "one component is needed, found mean, gated"),
+        ({"training": {"epoch": 3}}, "training.epoch"),
+        ({"training": {"epochs": -1}}, "training.epochs"),
+        ({"training": {"optimizer": {"adam": {}}}}, "there is no optimizer 'adam'. Did you mean 'adamw'?"),
+        ({"training": {"optimizer": {"sgd": {"learning": 1}}}}, "sgd takes no argument 'learning'"),
+        ({"weights": {"x": -1}}, "weights.x"),
+        ({"objectives": {"mine": {"use": "infonce"}}}, "there is no component 'infonce'. Did you mean 'info_nce'?"),
+    ],
+)
+def test_mistakes_name_the_place(data, said: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        Recipe.parse(data)
+    assert said in str(error.value)
+
+
+BASE = {
+    "fusion": {"gated": {"gate": "sigmoid"}},
+    "encoders": {"image": {"conv_image": {}}},
+    "objectives": {"supervised": {}},
+    "training": {"epochs": 5, "batch": 8},
+}
+
+
+def test_overlay_replaces_slots_but_encoders_and_settings_one_by_one() -> None:
+    over = overlay(
+        BASE, {"objectives": {"info_nce": {}}, "training": {"epochs": 2}, "encoders": {"text": "hashed_text"}}
+    )
+    assert over["objectives"] == {"info_nce": {}}
+    assert over["training"] == {"epochs": 2, "batch": 8}
+    assert set(over["encoders"]) == {"image", "text"}
+    assert over["fusion"] == BASE["fusion"]
+    over["fusion"]["gated"]["gate"] = "changed"
+    assert BASE["fusion"] == {"gated": {"gate": "sigmoid"}}
+
+
+def test_settings_change_one_value_or_one_component() -> None:
+    assert set_value(BASE, "fusion.gated.gate=softmax")["fusion"] == {"gated": {"gate": "softmax"}}
+    assert set_value(BASE, "fusion=mean")["fusion"] == {"mean": {}}
+    assert set_value(BASE, "objectives.info_nce.hub=a")["objectives"] == {"supervised": {}, "info_nce": {"hub": "a"}}
+    assert set_value(BASE, "objectives.supervised=null")["objectives"] == {}
+    assert set_value(BASE, "training.epochs=2")["training"] == {"epochs": 2, "batch": 8}
+
+
+def test_settings_from_the_command_line() -> None:
+    data = set_value({}, "training.optimizer.adamw.lr=1e-3")
+    assert data == {"training": {"optimizer": {"adamw": {"lr": 0.001}}}}
+    assert set_value(data, "fusion=mean")["fusion"] == {"mean": {}}
+    assert set_value({}, "objectives.info_nce.pairs=[[a, b]]") == {"objectives": {"info_nce": {"pairs": [["a", "b"]]}}}
+    assert set_value({}, "training.ema=null") == {"training": {"ema": None}}
+    for wrong in ("training.epochs", "=3"):
+        with pytest.raises(RecipeError, match="expected slot.key=value"):
+            set_value({}, wrong)
+    with pytest.raises(RecipeError, match="not valid YAML"):
+        set_value({}, "a.b=[")
+
+
+def test_files(tmp_path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("fusion: mean\n")
+    assert Recipe.load(path).fusion == {"mean": {}}
+    for text, said in (("- a\n", "a mapping of slots was expected, found list"), ("a: [", "is not valid YAML")):
+        path.write_text(text)
+        with pytest.raises(RecipeError, match=said):
+            read_yaml(path)
+    path.write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(RecipeError, match="not UTF-8"):
+        read_yaml(path)
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_yaml(tmp_path / "none.yaml")
+
+
+def test_components_lists_all_that_stand() -> None:
+    recipe = Recipe.parse({"encoders": {"vector": "vector"}, "views": {"v": [{"noise": {}}]}})
+    found = {(slot, name) for slot, _, name, _ in recipe.components()}
+    assert {("encoders", "vector"), ("views", "noise"), ("fusion", "self_attention"), ("sampler", "shuffled")} <= found

@@ -1,0 +1,88 @@
+import re
+import xml.etree.ElementTree as ET
+
+import matplotlib
+import numpy as np
+import pytest
+
+from plait.report import figures
+
+BINS = [{"confidence": 0.3, "accuracy": 0.4, "rows": 10}, {"confidence": 0.9, "accuracy": 0.8, "rows": 30}]
+DRAWN = {
+    "presence": lambda: figures.presence({("a", "b"): 30, ("a",): 5, (): 1}, ["a", "b", "c"]),
+    "curves": lambda: figures.curves({"train": [(0, 2.0), (1, 1.0)], "validation": [(0, 2.1), (1, 1.5)]}, "loss", 1),
+    "dots": lambda: figures.dots([("all", None, (0.8, (0.7, 0.9))), ("a", (0.6, None), (0.7, None))], "accuracy"),
+    "grid": lambda: figures.grid([{"present": ["a"], "rows": 60, "r2": 0.123}], ["a", "b"], "r2"),
+    "matrix": lambda: figures.matrix(np.array([[np.nan, 0.25], [0.5, np.nan]]), ["a", "b"], "recall@10"),
+    "reliability": lambda: figures.reliability(BINS),
+}
+
+
+def texts(svg):
+    return [e.text for e in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_is_well_formed_repeatable_and_carries_no_date(name):
+    svg = DRAWN[name]()
+    assert svg == DRAWN[name]()
+    root = ET.fromstring(svg)
+    assert root.get("role") == "img"
+    assert root.get("aria-label")
+    assert "metadata" not in svg
+    assert "<style" not in svg
+    assert not re.search(r"20\d\d-\d\d", svg)
+
+
+def test_a_callers_settings_of_matplotlib_do_not_matter_and_stay():
+    plain = DRAWN["dots"]()
+    with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path", "axes.facecolor": "red"}):
+        assert DRAWN["dots"]() == plain
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_presence_counts_rows_and_shares():
+    said = texts(DRAWN["presence"]())
+    assert {"30", "5", "1"} <= set(said)
+    shares = {re.sub(r"\s+", " ", t) for t in said}
+    assert {"a 97 %", "b 83 %", "c 0 %"} <= shares
+
+
+def test_grid_orders_by_value_and_puts_few_rows_last_without_colour():
+    entries = [
+        {"present": ["a"], "rows": 60, "rmse": 3.0},
+        {"present": ["b"], "rows": 60, "rmse": 2.0},
+        {"present": ["a", "b"], "rows": 49, "rmse": 1.0},
+        {"present": [], "rows": 60, "rmse": float("nan")},
+    ]
+    svg = figures.grid(entries, ["a", "b"], "rmse", higher=False)
+    said = texts(svg)
+    assert [t for t in said if t in ("3.00", "2.00", "1.00")] == ["2.00", "3.00", "1.00"]
+    assert len(re.findall(r'style="fill: #[0-9a-f]{6}"', svg)) == 2
+
+
+def test_names_are_text_not_formulas_and_are_cut():
+    said = texts(figures.matrix(np.array([[np.nan, 0.25], [0.5, np.nan]]), ["$x$", "a" * 40], "recall@10"))
+    assert "$x$" in said
+    assert "a" * 13 + "…" in said
+    assert "25\N{NO-BREAK SPACE}%" in said
+
+
+def test_other_scripts_are_drawn_without_a_warning(recwarn):
+    assert "画像" in texts(figures.matrix(np.full((1, 1), 0.5), ["画像"], "recall@10"))
+    assert not [w for w in recwarn if "Glyph" in str(w.message)]
+
+
+def test_theme_colours_have_a_fallback():
+    svg = DRAWN["reliability"]()
+    assert "var(--accent, #0072b2)" in svg
+    assert "var(--muted, #5f6b7a)" in svg
+
+
+def test_nearly_equal_values_look_nearly_equal():
+    near, far = figures._shades([0.94, 0.93], True), figures._shades([0.94, 0.2], True)
+    assert near[0] == far[0] == 1
+    assert near[1] > 0.8
+    assert far[1] == pytest.approx(0)
+    assert figures._shades([2.0, 3.0], False) == pytest.approx([1, 0])
+    assert figures._shades([], True) == []
