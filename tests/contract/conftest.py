@@ -176,8 +176,8 @@ class Encoding:
         self.name, self.kind = name, kind
         encoder = self.configured()
         g = np.random.default_rng(0)
-        raw = [_cell(kind, encoder.wants(), g) for _ in range(9)]
-        self.cells = encoder.precompute(raw)
+        self.raw = [_cell(kind, encoder.wants(), g) for _ in range(9)]
+        self.cells = encoder.precompute(self.raw)
         ragged = kind in ("series", "tokens") or len({cell.shape for cell in self.cells}) > 1
         details = {"columns": [{"name": "u", "categories": None}, {"name": "v", "categories": ["p", "q", "r"]}]}
         shape = self.cells[0].shape[1:] if ragged else self.cells[0].shape

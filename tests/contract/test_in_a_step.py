@@ -44,13 +44,16 @@ def test_every_leaf_is_a_registered_parameter_and_every_parameter_learns(case) -
     step = case.make().train()
     known = {id(p) for p in step.parameters()}
     reached: dict[str, bool] = {name: False for name, p in step.named_parameters() if p.requires_grad}
+    # What begins at zero lets nothing through before its first step.
+    optimizer = torch.optim.SGD([p for p in step.parameters() if p.requires_grad], lr=0.01)
     for i in range(4):
-        step.zero_grad()
+        optimizer.zero_grad()
         loss = tiny.loss(step, tiny.batch(24, targets=case.targets, seed=i), i)
         assert leaves(loss) <= known
         loss.backward()
         for name, gradient in tiny.gradients(step).items():
             reached[name] |= bool((gradient != 0).any())
+        optimizer.step()
     excused = excuses(step)
     assert [
         name for name, hit in reached.items() if not hit and not any(fnmatch.fnmatch(name, e) for e in excused)
@@ -162,8 +165,7 @@ def test_any_number_of_modalities(case, names: str) -> None:
     try:
         step = case.make(names)
     except PlaitError as error:
-        assert str(error)
-        return
+        pytest.skip(f"it says why not: {error}")
     works(step, tiny.batch(12, names, case.targets))
 
 

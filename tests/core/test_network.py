@@ -75,7 +75,7 @@ def test_loading_says_what_does_not_fit() -> None:
     good = net.state_dict()
     with pytest.raises(RunError, match="which this recipe has not"):
         net.load_tensors({**good, "encoders.a.linear.weigth": torch.zeros(1)})
-    with pytest.raises(RunError, match="lack 'encoders.a.linear.bias'"):
+    with pytest.raises(RunError, match=r"lack 'encoders\.a\.linear\.bias'"):
         net.load_tensors({name: t for name, t in good.items() if name != "encoders.a.linear.bias"})
     with pytest.raises(RunError, match=r"as \[3\], this recipe needs \[16\]"):
         net.load_tensors({**good, "encoders.a.linear.bias": torch.zeros(3)})

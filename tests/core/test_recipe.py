@@ -78,7 +78,7 @@ def test_settings_from_the_command_line() -> None:
     assert set_value({}, "objectives.info_nce.pairs=[[a, b]]") == {"objectives": {"info_nce": {"pairs": [["a", "b"]]}}}
     assert set_value({}, "training.ema=null") == {"training": {"ema": None}}
     for wrong in ("training.epochs", "=3"):
-        with pytest.raises(RecipeError, match="expected slot.key=value"):
+        with pytest.raises(RecipeError, match=r"expected slot\.key=value"):
             set_value({}, wrong)
     with pytest.raises(RecipeError, match="not valid YAML"):
         set_value({}, "a.b=[")

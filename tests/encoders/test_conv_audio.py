@@ -54,7 +54,7 @@ def test_a_token_hears_its_time_and_not_the_far_end(lab):
 
 
 def test_fingerprint_follows_what_is_stored():
-    assert small().fingerprint() == small(depth=0, patch=16, seconds=3.0).fingerprint()
+    assert small().fingerprint() == small(depth=0, patch=64, seconds=3.0).fingerprint()
     assert small().fingerprint() != small(mels=24).fingerprint()
     assert small(seconds=3.0).wants() == {"rate": 16_000, "seconds": 3.0}
 

@@ -14,7 +14,7 @@ WIDTH = 8
 
 
 def built(pool: str, names: str = "abcd", **arguments) -> torch.nn.Module:
-    fusion = SelfAttention(pool=pool, heads=2, dropout=0.0, **arguments)
+    fusion = SelfAttention(pool=pool, heads=2, dropout=0.0, **{"skip": False, **arguments})
     torch.manual_seed(0)
     fusion.build(tiny.spec(names, width=WIDTH), None)
     return fusion.eval()
@@ -72,6 +72,20 @@ def test_equals_plain_attention_over_each_samples_own_tokens(pool: str) -> None:
                 part = fused.tokens[name]
                 i = int((part.rows == row).nonzero())
                 assert torch.allclose(part.values[i][part.visible[i]], values, atol=1e-5)
+
+
+def test_with_skip_it_begins_as_the_sum_of_what_each_modality_says() -> None:
+    tokens = some_tokens()
+    fusion = built("summary", skip=True)
+    fused = fusion(tokens, 20, None)
+    expected = torch.zeros(20, WIDTH)
+    for part in tokens.values():
+        expected.index_add_(0, part.rows, part.pooled().values)
+    assert torch.allclose(fused.values, expected[fused.rows], atol=1e-6)
+    with torch.no_grad():
+        fusion.rest.weight.copy_(torch.eye(WIDTH))
+    alone = built("summary")(tokens, 20, None)
+    assert torch.allclose(fusion(tokens, 20, None).values, expected[fused.rows] + alone.values, atol=1e-5)
 
 
 def test_a_modality_that_comes_later_changes_no_embedding() -> None:

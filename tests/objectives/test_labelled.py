@@ -40,7 +40,7 @@ def test_supervised_reads_intermediate_readouts_too() -> None:
     net, rows = tiny.network("ac", ("class",), fusion=TwoSteps()), tiny.batch(30, "ac", ("class",), missing=0.5)
     terms = terms_of(Supervised(), net, rows)
     assert set(terms) == {"class", "class/early"}
-    (labels, early), common = together(rows.targets["class"], rows.modalities["a"])
+    (labels, _), common = together(rows.targets["class"], rows.modalities["a"])
     assert torch.equal(terms["class/early"].rows, common)
     logits = net.heads["class"].decide(net.eval()(rows).fused.steps["early"].on(common).values)
     assert torch.allclose(terms["class/early"].values, net.heads["class"].loss(logits, labels.values), atol=1e-6)
@@ -50,7 +50,7 @@ def test_singles_judges_every_modality_by_its_own_head_on_its_own_rows() -> None
     net, rows = tiny.network("abc", PLAIN, singles="trained"), tiny.batch(40, "abc", PLAIN, missing=0.5)
     terms = terms_of(Singles(), net, rows)
     assert set(terms) == {f"{t}/{m}" for t in PLAIN for m in "abc"}
-    (cells, labels), both = together(rows.modalities["c"], rows.targets["class"])
+    (_, labels), both = together(rows.modalities["c"], rows.targets["class"])
     assert torch.equal(terms["class/c"].rows, both)
     alone = net.eval()(rows).only("c").tokens["c"].on(both).pooled().values
     head = net.singles["class"]["c"]

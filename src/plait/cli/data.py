@@ -15,7 +15,9 @@ def inspect(
     data: options.Data,
     target: options.Target = None,
     schema: options.SchemaFile = None,
-    schema_out: Annotated[Path | None, typer.Option(help="Write the schema there, to edit and give to fit.")] = None,
+    schema_out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the schema there, to edit and give to fit.")
+    ] = None,
     kind: options.Kinds = None,
     ignore: options.Ignore = None,
     split: options.Split = None,
@@ -53,9 +55,13 @@ def inspect(
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help="The data set: stamps, mfeat, motions or genes.")],
-    into: Annotated[Path | None, typer.Option(help="The folder to make; in the cache folder by default.")] = None,
-    deb: Annotated[Path | None, typer.Option(help="The Debian package file, instead of asking apt.")] = None,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as stamps; a wrong name lists them all.")],
+    into: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder to make; in the cache folder by default.")
+    ] = None,
+    deb: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The Debian package file, instead of asking apt.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Get a data set through a package manager."""

@@ -13,10 +13,11 @@ from .screen import Screen
 
 def fit(
     data: Annotated[
-        str | None, typer.Argument(help="A table (CSV, Parquet, JSONL ...), a folder, or .tar shards.")
+        str | None,
+        typer.Argument(metavar="DATA", help="A table (CSV, Parquet, JSONL ...), a folder, or .tar shards."),
     ] = None,
     target: options.Target = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder to make.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="The run folder to make.")] = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="RUN", help="Go on with this run, with its own settings.")
     ] = None,

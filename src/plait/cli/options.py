@@ -8,15 +8,20 @@ from typing import Annotated
 
 import typer
 
-Data = Annotated[str, typer.Argument(help="A table (CSV, Parquet, JSONL ...), a folder, or .tar shards.")]
-Run = Annotated[Path, typer.Argument(help="A run folder.")]
+Data = Annotated[
+    str, typer.Argument(metavar="DATA", help="A table (CSV, Parquet, JSONL ...), a folder, or .tar shards.")
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of everything random.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of everything random.")]
 
 Target = Annotated[
-    list[str] | None, typer.Option("--target", help="A column, or 'time,event' for survival; may be repeated.")
+    list[str] | None,
+    typer.Option("--target", metavar="COLUMN", help="A column, or 'time,event' for survival; may be repeated."),
 ]
-SchemaFile = Annotated[Path | None, typer.Option("--schema", help="A schema as `inspect --schema-out` writes it.")]
+SchemaFile = Annotated[
+    Path | None, typer.Option("--schema", metavar="FILE", help="A schema as `inspect --schema-out` writes it.")
+]
 Kinds = Annotated[
     list[str] | None, typer.Option("--kind", metavar="COLUMN=KIND", help="What a column is; may be repeated.")
 ]

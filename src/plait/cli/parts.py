@@ -12,8 +12,8 @@ from .screen import Screen
 
 
 def components(
-    slot: Annotated[str | None, typer.Argument(help="A slot of a recipe, such as fusion.")] = None,
-    name: Annotated[str | None, typer.Argument(help="A component of it: say its arguments.")] = None,
+    slot: Annotated[str | None, typer.Argument(metavar="SLOT", help="A slot of a recipe, such as fusion.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A component of it: say its arguments.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """What can stand in a recipe."""
@@ -36,7 +36,8 @@ def components(
                 for argument, (kind, default) in arguments_of(component).items()
             }
             module = inspect.getmodule(component)
-            doc = [text for text in (inspect.getdoc(module), inspect.getdoc(component)) if text]
+            own = component.__doc__ and inspect.cleandoc(component.__doc__)
+            doc = [text for text in (inspect.getdoc(module), own) if text]
             account = {"slot": slot, "name": name, "doc": "\n\n".join(doc), "arguments": arguments}
             tables = show.component(account)
     screen.show(account, *tables)

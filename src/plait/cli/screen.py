@@ -86,6 +86,5 @@ class Screen:
         console = Console(
             file=self._out, width=None if self._out.isatty() else 120, markup=False, highlight=False, emoji=False
         )
-        for table in tables:
-            if table is not None:
-                console.print(table)
+        for i, table in enumerate(table for table in tables if table is not None):
+            console.print(*([""] if i else []), table, sep="\n")

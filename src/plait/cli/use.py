@@ -10,12 +10,14 @@ import typer
 from . import options
 from .screen import Screen
 
-Out = Annotated[Path, typer.Option(help="The Parquet file to write.")]
+Out = Annotated[Path, typer.Option(metavar="FILE", help="The Parquet file to write.")]
 
 
 def evaluate(
     run: options.Run,
-    data: Annotated[str | None, typer.Argument(help="Rows to evaluate on; the run's own test rows by default.")] = None,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="Rows to evaluate on; the run's own test rows by default.")
+    ] = None,
     single: Annotated[bool, typer.Option(help="Also train a model on each modality alone, once.")] = True,
     seed: options.Seed = 0,
     as_json: options.Json = False,
@@ -62,9 +64,9 @@ def _apply(what: str, run: Path, data: str, out: Path, as_json: bool) -> None:
 
 def search(
     run: options.Run,
-    text: Annotated[str | None, typer.Option(help="Text to search with.")] = None,
-    image: Annotated[Path | None, typer.Option(help="An image file to search with.")] = None,
-    audio: Annotated[Path | None, typer.Option(help="A sound file to search with.")] = None,
+    text: Annotated[str | None, typer.Option(metavar="TEXT", help="Text to search with.")] = None,
+    image: Annotated[Path | None, typer.Option(metavar="FILE", help="An image file to search with.")] = None,
+    audio: Annotated[Path | None, typer.Option(metavar="FILE", help="A sound file to search with.")] = None,
     query: Annotated[
         list[str] | None,
         typer.Option(metavar="MODALITY=VALUE", help="A cell to search with; may be repeated."),
@@ -72,7 +74,7 @@ def search(
     among: Annotated[
         list[str] | None, typer.Option(metavar="MODALITY", help="Search in it alone; may be repeated.")
     ] = None,
-    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Rows to find.")] = 10,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, metavar="N", help="Rows to find.")] = 10,
     as_json: options.Json = False,
 ) -> None:
     """Find the rows of a run that are nearest to a text, an image, a sound, or several of them together."""

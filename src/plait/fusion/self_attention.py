@@ -1,7 +1,10 @@
 """Late fusion by a transformer over the tokens of all modalities.
 
-    x_m = tokens_m + type_m;   x = blocks([summary, x_1 ... x_M]);   fused = norm(x)[summary], or the mean over tokens
+    x_m = tokens_m + type_m;   x = blocks([summary, x_1 ... x_M]);   y = norm(x)[summary], or the mean over tokens
+    fused = y,   or with `skip`:  sum_m mean(tokens_m) + W y,  W = 0 at the start
 
+With `skip` the modalities' own evidence adds up, as log-odds of independent witnesses do, and the transformer learns
+what that leaves over: on few rows it begins, and may stay, a sum of single-modality models.
 Runs on flat tokens, so a sample pays for what it has.  It is the strong baseline of "Fusion or Confusion",
 arXiv:2512.22991.  Source of the block: Vaswani et al., arXiv:1706.03762, pre-norm as in Xiong et al., arXiv:2002.04745.
 Relatives: concatenation, mean, gated.
@@ -18,7 +21,7 @@ from torch import Tensor, nn
 from plait.core.attention import Block, Braid, braid
 from plait.core.component import Count, Positive, Rate
 from plait.core.named import NamedParameters
-from plait.core.packed import Fused, Tokens, tokens_of
+from plait.core.packed import Fused, Tokens, mean_over, tokens_of
 from plait.core.part import Fusion, Place, Spec
 from plait.core.random import seeded, spawn
 
@@ -27,7 +30,10 @@ _SUMMARY = "\0"
 
 
 class SelfAttention(Fusion):
-    """layers, heads, dropout, expansion: of the transformer.  pool: what a sample's fused vector is read from."""
+    """layers, heads, dropout, expansion: of the transformer.  pool: what a sample's fused vector is read from.
+
+    skip: add the sum of the modalities' own tokens, pooled.
+    """
 
     def __init__(
         self,
@@ -36,9 +42,11 @@ class SelfAttention(Fusion):
         dropout: Rate = 0.1,
         expansion: Positive = 2.0,
         pool: Literal["summary", "mean"] = "summary",
+        skip: bool = True,
     ) -> None:
         super().__init__()
         self.layers, self.heads, self.dropout, self.expansion, self.pool = layers, heads, dropout, expansion, pool
+        self.skip = skip
         self.blocks = nn.ModuleList()
         self.types = NamedParameters()
 
@@ -53,6 +61,10 @@ class SelfAttention(Fusion):
             self.norm = nn.LayerNorm(spec.width)
             if self.pool == "summary":
                 self.summary = nn.Parameter(0.02 * torch.randn(spec.width))
+            if self.skip:
+                self.rest = nn.Linear(spec.width, spec.width)
+                nn.init.zeros_(self.rest.weight)
+                nn.init.zeros_(self.rest.bias)
 
     def forward(self, tokens: dict[str, Tokens], size: int, g: torch.Generator) -> Fused:
         """tokens: values [P, T, D] each.  -> values [P, D] of the samples that have any visible token."""
@@ -67,6 +79,9 @@ class SelfAttention(Fusion):
             layout = block(layout)
         layout = layout.with_values(self.norm(layout.values))
         values = layout.part(_SUMMARY) if self.pool == "summary" else layout.mean().values
+        if self.skip:
+            own = mean_over({name: part.pooled() for name, part in tokens.items()}, size).on(rows)
+            values = own.values * own.notes["count"].unsqueeze(1) + self.rest(values)
         return Fused(values, rows, tokens=_InContext(layout, tuple(tokens)))
 
 

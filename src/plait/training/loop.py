@@ -21,7 +21,21 @@ from plait.core.meter import Meter
 from plait.core.network import Network, load_tensors
 from plait.core.outputs import Outputs
 from plait.core.packed import Batch, Packed, together
-from plait.core.part import Balance, Clock, Draw, Encoder, Head, Index, Objective, Part, Sampler, Spec, Teacher, View
+from plait.core.part import (
+    Balance,
+    Clock,
+    Draw,
+    Encoder,
+    Head,
+    Index,
+    Objective,
+    Part,
+    Place,
+    Sampler,
+    Spec,
+    Teacher,
+    View,
+)
 from plait.core.random import generator
 from plait.core.recipe import Recipe, Stage, Training
 
@@ -239,6 +253,8 @@ class _Loop:
         self.wrapped, self.optimizer = self.accelerator.prepare(self.step, optimizer)
         everyone = (*self.parts.objectives.values(), *self.parts.balance.values(), *(p for _, p in network.parts()))
         self.meter = Meter(network.names, any(part.needs.history for part in everyone))
+        parts.sampler.place = Place("sampler", "")
+        parts.sampler.build(network.spec, parts.sampler.place)
         self.per_epoch = parts.sampler.length(data.train, self.settings.batch)
         self.total = self.per_epoch * self.settings.epochs
         self.average = optim.Average(network, self.settings.ema) if self.settings.ema is not None else None

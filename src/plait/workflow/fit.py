@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from plait.core.assemble import encoder_for
 from plait.core.errors import DataError, RunError
 from plait.core.recipe import Recipe, Stage
 from plait.data.dataset import Dataset
@@ -206,7 +207,9 @@ def train(
 
         return loop.Data(edited(table, stage, recipe, rows["train"], encoded, seed, cache), parts["validation"])
 
-    trained = loop.run(recipe, spec, encoded.encoders, data, judge(), seed=seed, folder=folder, watch=watch)
+    # Its own encoders: those that stored the cells may serve many trainings, and must not carry weights between them.
+    encoders = {name: encoder_for(recipe, name, modality.kind) for name, modality in spec.modalities.items()}
+    trained = loop.run(recipe, spec, encoders, data, judge(), seed=seed, folder=folder, watch=watch)
     model = Model(
         trained.network,
         recipe,
