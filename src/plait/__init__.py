@@ -73,7 +73,7 @@ def fit(
     target: str | Sequence[str] | None = None,
     *,
     recipe: str | Path | Mapping[str, Any] | Recipe | None = None,
-    settings: Iterable[str] = (),
+    settings: Sequence[str] = (),
     out: str | Path | None = None,
     seed: int = 0,
     schema: Schema | str | Path | None = None,

@@ -1,4 +1,7 @@
 import errno
+import os
+import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -51,3 +54,33 @@ def test_other_operating_system_errors_keep_their_traceback(tmp_path):
     with pytest.raises(OSError) as caught, writing(tmp_path / "file"):
         raise OSError(errno.EMFILE, "too many open files")
     assert caught.value.errno == errno.EMFILE
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_a_file_has_the_permissions_that_the_umask_gives(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with writing(tmp_path / "file") as part:
+            part.write_text("x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
+def test_what_a_killed_process_left_is_removed_a_day_later_and_nothing_else(tmp_path, monkeypatch):
+    def killed():
+        with writing(tmp_path / "a") as part:
+            raise SystemExit(part)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", lambda *_, **__: None)
+        with pytest.raises(SystemExit) as caught:
+            killed()
+    old = caught.value.code
+    theirs = tmp_path / ".notes.part"
+    theirs.touch()
+    for path in (old, theirs):
+        os.utime(path, (time.time() - 2 * 86400,) * 2)
+    with writing(tmp_path / "b") as young, writing(tmp_path / "c"):
+        assert young.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {".notes.part", "b", "c"}

@@ -183,3 +183,14 @@ def test_one_tabular_modality_whatever_the_columns_are_called():
 def test_order_of_classes():
     assert ordered({"10", "9", "1.5"}) == ["1.5", "9", "10"]
     assert ordered({"b", "10", "a"}) == ["10", "a", "b"]
+
+
+@pytest.mark.parametrize("more", [{}, {"ignore": ["family"]}, {"kinds": {"family": "text"}}])
+def test_a_group_is_kept_whatever_else_its_column_is(more):
+    found = read({"family": ["a", "b"] * N, "size": [0.5, 1.5] * N}, group="family", **more).schema
+    assert found.group == "family"
+
+
+def test_rows_to_predict_need_no_split_column():
+    known = schema(size=[0.5, 1.5] * N, part=["train", "test"] * N).with_roles(split="part")
+    assert len(read({"size": [0.5]}, known, partial=True)) == 1

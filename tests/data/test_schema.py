@@ -89,7 +89,7 @@ def test_edits_give_a_new_schema_and_leave_the_old(schema):
     assert silent.ignored == ("url", "photo", "city")
     assert "photo" not in silent.modalities
     assert silent.modalities["tabular"].categories == {}
-    assert silent.group is None
+    assert silent.group == "city"
     assert schema.with_roles(id="url").ignored == ()
     assert schema.with_roles(group="age").modalities["tabular"].columns == ("age", "city")
     assert schema.with_roles() == schema
@@ -106,3 +106,13 @@ def test_fit_to_names_what_is_missing(schema):
     schema.fit_to(["walk"], partial=True)
     with pytest.raises(SchemaError, match="no column of any modality"):
         schema.fit_to(["species", "other"], partial=True)
+
+
+def test_a_group_stays_one_whatever_its_column_becomes():
+    schema = Schema().with_roles(group="family")
+    edited = [
+        schema.ignoring("family"),
+        schema.with_modality("family", Modality(kind="text", columns=("family",))),
+        schema.with_target("family", Target(kind="class", columns=("family",), classes=("a", "b"))),
+    ]
+    assert [edit.group for edit in edited] == ["family"] * 3

@@ -74,18 +74,39 @@ def test_equals_plain_attention_over_each_samples_own_tokens(pool: str) -> None:
                 assert torch.allclose(part.values[i][part.visible[i]], values, atol=1e-5)
 
 
-def test_with_skip_it_begins_as_the_sum_of_what_each_modality_says() -> None:
+def test_with_skip_it_begins_as_the_mean_of_the_modalities() -> None:
     tokens = some_tokens()
     fusion = built("summary", skip=True)
-    fused = fusion(tokens, 20, None)
-    expected = torch.zeros(20, WIDTH)
-    for part in tokens.values():
-        expected.index_add_(0, part.rows, part.pooled().values)
-    assert torch.allclose(fused.values, expected[fused.rows], atol=1e-6)
+    rows = fusion(tokens, 20, None).rows.tolist()
+    own = [[p.pooled().values[p.rows == row][0] for p in tokens.values() if row in p.rows] for row in rows]
+    expected = torch.stack([torch.stack(values).mean(0) for values in own])
+    assert len(rows) > 10
+    assert torch.allclose(fusion(tokens, 20, None).values, expected, atol=1e-6)
     with torch.no_grad():
         fusion.rest.weight.copy_(torch.eye(WIDTH))
     alone = built("summary")(tokens, 20, None)
-    assert torch.allclose(fusion(tokens, 20, None).values, expected[fused.rows] + alone.values, atol=1e-5)
+    assert torch.allclose(fusion(tokens, 20, None).values, expected + alone.values, atol=1e-5)
+
+
+def test_drop_path_leaves_the_transformer_out_of_some_samples_and_keeps_its_expectation() -> None:
+    tokens = some_tokens()
+    fusion = built("summary", skip=True, drop_path=0.4)
+    with torch.no_grad():
+        fusion.rest.weight.copy_(torch.eye(WIDTH))
+        alone = built("summary")(tokens, 20, None).values
+        mean = fusion(tokens, 20, None).values - alone
+        fusion.train()
+        shares = []
+        for seed in range(60):
+            torch.manual_seed(seed)
+            shares.append(((fusion(tokens, 20, None).values - mean) / alone).median(1).values)
+    shares = torch.stack(shares)
+    assert (
+        torch.isclose(shares, torch.zeros(()), atol=1e-3)
+        .logical_or(torch.isclose(shares, torch.tensor(1 / 0.6), atol=1e-3))
+        .all()
+    )
+    assert abs(float(shares.mean()) - 1) < 0.1
 
 
 def test_a_modality_that_comes_later_changes_no_embedding() -> None:

@@ -85,10 +85,10 @@ def test_a_failed_save_leaves_the_old_index(tmp_path, monkeypatch):
     Index.build(embeddings, ids).save(path)
     before = path.read_bytes()
 
-    def full(tensors, target):
+    def full(tensors):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("plait.retrieval.index.save_file", full)
+    monkeypatch.setattr("plait.retrieval.index.save", full)
     with pytest.raises(DataError, match="No space left"):
         Index.build(embeddings, ids[::-1]).save(path)
     assert path.read_bytes() == before

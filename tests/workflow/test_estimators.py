@@ -23,16 +23,23 @@ FAST = (
     "embedding=8",
     "fusion=concatenation",
     "objectives.singles=null",
-    "training.epochs=12",
+    "training.epochs=8",
     "training.batch=16",
     "training.ema=null",
-    "training.optimizer.adamw.lr=0.02",
+    "training.optimizer.adamw.lr=0.03",
 )
 
+# Nor would check_dataframe_column_names_consistency, which is not among these: a column that is not there is absent.
 NOT_MET = {
     "check_methods_subset_invariance": "float32 sums depend on the batch in the last bits, more than 1e-7 apart",
-    "check_dataframe_column_names_consistency": "a column that is not there is a column of absent cells, not an error",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLAIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @parametrize_with_checks(
@@ -144,7 +151,7 @@ def test_equal_seeds_give_equal_models():
 
 def test_cross_validation_of_a_frame():
     X, y = frame(60)
-    assert cross_val_score(classifier(), X, y, cv=2).mean() > 0.9
+    assert cross_val_score(classifier(), X, y, cv=2).mean() > 0.8
 
 
 def test_cross_validation_of_rows_and_groups():
@@ -155,10 +162,9 @@ def test_cross_validation_of_rows_and_groups():
 
 def test_grid_search_chooses_between_settings():
     X, y = frame(40)
-    untrained = ("training.epochs=0", *FAST[:4])
-    search = GridSearchCV(classifier(), {"settings": [untrained, (*FAST, "encoders.text=hashed_text")]}, cv=2)
-    search.fit(X, y)
-    assert search.best_params_["settings"][-1] == "encoders.text=hashed_text"
+    good = (*FAST, "encoders.text=hashed_text")
+    search = GridSearchCV(classifier(), {"settings": [(*good, "training.epochs=0"), good]}, cv=2, error_score="raise")
+    assert search.fit(X, y).best_params_["settings"] == good
 
 
 def test_a_pipeline_of_arrays_and_one_of_frames():
@@ -222,9 +228,9 @@ def test_groups_stay_on_one_side_of_the_validation_split(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda X, y: (X, np.array(["same"] * len(X))), "one class"),
+        (lambda X, y: (X, np.array(["same"] * len(X))), "one class, 'same'"),
         (lambda X, y: (X[:-1], y), "inconsistent numbers"),
-        (lambda X, y: (X[:0], y[:0]), "0 sample"),
+        (lambda X, y: (X[:0], y), "0 sample"),
     ],
 )
 def test_what_cannot_be_learned_is_a_value_error(change, message):

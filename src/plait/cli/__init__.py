@@ -62,6 +62,7 @@ for _command in (
     use.predict,
     use.embed,
     use.search,
+    learn.tune,
     data.fetch,
     parts.components,
 ):

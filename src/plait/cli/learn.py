@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,6 +59,7 @@ def fit(
 
     from plait.workflow import fit as workflow
     from plait.workflow.inspect import overview
+    from plait.workflow.run import EVALUATION, plain
 
     from . import show
 
@@ -87,17 +89,54 @@ def fit(
         except KeyboardInterrupt:
             screen.note(f"Go on with: plait fit --resume {folder}")
             raise
-        account = {**fitted.account(), **overview(fitted.table), "recipe": fitted.model.recipe.dump()}
-        account["report"] = _report(screen, folder)
-    screen.show(account, *show.fitted(account))
+        account = plain({**fitted.account(), **overview(fitted.table), "recipe": fitted.model.recipe.dump()})
+        if (folder / EVALUATION).exists():
+            account["evaluation"] = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+    screen.show(account, *show.fitted(account), show.where(folder))
 
 
-def _report(screen: Screen, folder: Path) -> str | None:
-    from plait.core.errors import MissingExtra
-    from plait.workflow.report import write
+def tune(
+    data: options.Data,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The recipe file to write, for fit --recipe.")],
+    target: options.Target = None,
+    trials: Annotated[int, typer.Option(min=1, metavar="N", help="Settings to try; the first is the recipe's.")] = 16,
+    folds: Annotated[int, typer.Option(min=2, metavar="N", help="Folds that judge each.")] = 3,
+    schema: options.SchemaFile = None,
+    kind: options.Kinds = None,
+    ignore: options.Ignore = None,
+    split: options.Split = None,
+    group: options.Group = None,
+    seed: options.Seed = 0,
+    recipe: options.RecipeName = None,
+    settings: options.Settings = None,
+    strict: options.Strict = False,
+    as_json: options.Json = False,
+) -> None:
+    """Search a recipe's settings for a table, without looking at the rows that fit would test on."""
+    kinds = options.pairs(kind, "--kind")
 
-    try:
-        return str(write(folder))
-    except MissingExtra as error:
-        screen.note(f"No report was written. {error}")
-        return None
+    from plait.workflow.run import plain
+    from plait.workflow.tune import tune as search
+
+    from . import show
+
+    with Screen(as_json) as screen:
+        found = search(
+            data,
+            target,
+            trials=trials,
+            k=folds,
+            recipe=recipe,
+            settings=settings or (),
+            out=out,
+            seed=seed,
+            schema=schema,
+            kinds=kinds,
+            ignore=ignore or (),
+            split=split,
+            group=group,
+            strict=strict,
+            progress=screen.progress,
+        )
+        account = plain({**found.account(), "out": str(out)})
+    screen.show(account, *show.tuned(account))

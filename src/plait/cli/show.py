@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,23 +40,34 @@ def inspection(account: Mapping[str, Any], schema_out: Path | None) -> Renderabl
 
 def fitted(account: Mapping[str, Any]) -> Renderables:
     """Of `plait fit`."""
-    metrics = {part: figures for part, figures in account["metrics"].items() if figures}
-    names = list(dict.fromkeys(name for figures in metrics.values() for name in figures))
+    validation = ", ".join(f"{name} {_figure(value)}" for name, value in account["metrics"]["validation"].items())
     took = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in account["seconds"].items())
     return [
         *_columns(account),
         *_quarantine(account),
         _list("Warnings", account["warnings"]),
         _titled("Recipe", yaml.safe_dump(_brief(account["recipe"]), sort_keys=False, allow_unicode=True).rstrip()),
-        _table(
-            "Result",
-            ("measure", *metrics),
-            [(name, *(_figure(figures.get(name)) for figures in metrics.values())) for name in names],
-        ),
+        _line(f"Validation: {validation}." if validation else ""),
+        *(evaluation(account["evaluation"]) if "evaluation" in account else []),
         _line(f"Took {took}."),
-        _line(f"Run: {account['run']}"),
-        _line(f"Report: {account['report']}" if account["report"] else ""),
     ]
+
+
+def tuned(account: Mapping[str, Any]) -> Renderables:
+    """Of `plait tune`, the best trials first."""
+    trials = sorted(account["trials"], key=lambda trial: math.inf if trial["score"] is None else -trial["score"])
+    lines = [(_figure(trial["score"]), ", ".join(trial["settings"]) or "the recipe as it is") for trial in trials]
+    return [
+        _table("Trials", (account["measure"], "settings"), lines[:MOST]),
+        _more(lines),
+        _line(f"Fit with: --recipe {account['out']}"),
+    ]
+
+
+def where(run: Path) -> Text | None:
+    """Where a run is, and its report if there is one."""
+    report = run / "report.html"
+    return _line(f"Run: {run}" + (f"\nReport: {report}" if report.exists() else ""))
 
 
 def evaluation(account: Mapping[str, Any]) -> Renderables:
@@ -77,7 +89,14 @@ def evaluation(account: Mapping[str, Any]) -> Renderables:
         for found in account["patterns"]
     ]
     retrieval = [
-        (pair, *(f"{_figure(f[m])} {_range(f['intervals'].get(m))}" for m in RECALLS), f["gallery"])
+        (
+            pair,
+            _figure(f["recall@1"]),
+            _range(f["intervals"].get("recall@1")),
+            _figure(f["recall@5"]),
+            _figure(f["recall@10"]),
+            f["gallery"],
+        )
         for pair, f in account["retrieval"].items()
     ]
     calibration = account["calibration"]
@@ -94,15 +113,12 @@ def evaluation(account: Mapping[str, Any]) -> Renderables:
             patterns[:MOST],
         ),
         _more(patterns),
-        _table("Retrieval", ("pair", *RECALLS, "gallery"), retrieval),
+        _table("Retrieval", ("pair", "recall@1", "95 % interval", "recall@5", "recall@10", "gallery"), retrieval),
         _line(f"Calibration: ECE {_figure(calibration['ece'])}, Brier {_figure(calibration['brier'])}.")
         if calibration
         else None,
         _list("Notes", account["notes"]),
     ]
-
-
-RECALLS = ("recall@1", "recall@5", "recall@10")
 
 
 def written(account: Mapping[str, Any]) -> Renderables:

@@ -32,7 +32,7 @@ def evaluate(
         model = Model.load(run)
         found = assess(model, data, singles=single, seed=seed, progress=screen.progress, watch=screen.watch)
         account = found.account()
-    screen.show(account, *show.evaluation(account))
+    screen.show(account, *show.evaluation(account), show.where(run) if data is None else None)
 
 
 def predict(run: options.Run, data: options.Data, out: Out, as_json: options.Json = False) -> None:
@@ -91,11 +91,12 @@ def search(
 
 
 def _cells(run: Path, by_kind: dict[str, Any], said: dict[str, str]) -> dict[str, Any]:
-    """{modality: raw cell} of a query; one that goes by kind means the first modality of that kind."""
-    from plait.core.errors import DataError, nearest
-    from plait.workflow.model import Model
+    """{modality: cell} of a query; one that goes by kind means the first modality of that kind."""
+    from plait.core.errors import DataError
+    from plait.workflow.search import loaded
 
-    kinds = {name: modality.kind for name, modality in Model.load(run).network.spec.modalities.items()}
+    model, _, _ = loaded(run)
+    kinds = {name: model.schema.modalities[name].kind for name in model.names}
     asked: dict[str, Any] = {}
     for kind, value in by_kind.items():
         if value is None:
@@ -104,17 +105,28 @@ def _cells(run: Path, by_kind: dict[str, Any], said: dict[str, str]) -> dict[str
         if name is None:
             raise DataError(f"The model in {run} has no {kind} modality, only {', '.join(kinds)}.")
         asked[name] = value
-    for name, value in said.items():
-        if name not in kinds:
-            raise DataError(f"The model in {run} has no modality {name!r}.{nearest(name, kinds)}")
-        asked[name] = value
+    asked |= said
     if not asked:
         raise typer.BadParameter("nothing to search with; give --text, --image, --audio or --query")
-    for name in asked:
-        # A path in a cell starts from the data's folder; one on the command line from here.
-        if kinds[name] in ("image", "audio"):
-            path = Path(asked[name]).absolute()
-            if not path.is_file():
-                raise DataError(f"There is no file {asked[name]}.")
-            asked[name] = str(path)
+    for name, value in asked.items():
+        if kinds.get(name) == "tabular":
+            asked[name] = _mapping(name, value)
+        elif kinds.get(name) in ("image", "audio"):
+            # A path in a cell starts from the data's folder; one on the command line from here.
+            if not Path(value).is_file():
+                raise DataError(f"There is no file {value}.")
+            asked[name] = str(Path(value).absolute())
     return asked
+
+
+def _mapping(name: str, said: str) -> dict[str, Any]:
+    """'{size: 2, city: Bern}' -> the cell of a tabular modality."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(said)
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, dict):
+        raise typer.BadParameter(f"{said!r}: expected '{name}={{column: value, ...}}'", param_hint="--query")
+    return found

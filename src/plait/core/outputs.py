@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 P = TypeVar("P", bound=Packed)
-Gather = Callable[[Packed], Packed]
+
+
+class Gather(Protocol):
+    """Makes the packed rows of all processes one, renumbered.  size: samples of all processes."""
+
+    size: int
+
+    def __call__(self, part: P | None) -> P | None:
+        """Every process must call it, in the same order: with None if it has nothing.  None if nobody has anything."""
 
 
 @dataclass(frozen=True)
@@ -95,33 +103,33 @@ class Outputs:
 
     @property
     def size(self) -> int:
-        """Samples of this process."""
-        return self._run.size
+        """Samples."""
+        return self._run.size if self._gather is None else self._gather.size
 
     @property
     def pieces(self) -> dict[str, Tokens]:
         """What the encoders were given."""
-        return self._all("pieces", self._run.pieces)
+        return self._each("pieces", self._run.pieces)
 
     @property
     def tokens(self) -> dict[str, Tokens]:
         """All that was encoded, also what is hidden from the fusion."""
-        return self._all("tokens", self._tokens())
+        return self._each("tokens", self._tokens())
 
     @property
     def seen(self) -> dict[str, Tokens]:
         """`tokens` without what this pass hides."""
-        return self._all("seen", self._seen())
+        return self._each("seen", self._seen())
 
     @property
     def filled(self) -> dict[str, Tokens]:
         """`seen` and what the Missing components made: what the fusion reads."""
-        return self._all("filled", self._filled().tokens)
+        return self._each("filled", self._filled().tokens)
 
     @property
     def guesses(self) -> dict[str, Tokens]:
         """What the Missing components made, also where the truth is known."""
-        return self._all("guesses", self._filled().guesses)
+        return self._each("guesses", self._filled().guesses)
 
     @property
     def fused(self) -> Fused:
@@ -136,7 +144,7 @@ class Outputs:
     def singles(self) -> dict[str, dict[str, Prediction]]:
         """{target: {modality: prediction from it alone}}; empty if no part needs them."""
         found = self._singles()
-        return {target: self._all(("singles", target), parts) for target, parts in found.items()}
+        return {target: self._each(("singles", target), parts) for target, parts in found.items()}
 
     @property
     def predictions(self) -> dict[str, Prediction]:
@@ -170,8 +178,8 @@ class Outputs:
 
     def joint(self) -> Packed:
         """One embedding per sample, [P, E], unit length: the mean direction of what it has."""
-        units = {name: self.embedding(name).unit() for name in self._seen()}
-        return mean_over(units, self.size).unit() if units else self.embedding("")
+        # Also of modalities that nobody has here: another process may have them.
+        return mean_over({name: self.embedding(name).unit() for name in self._run.network.names}, self.size).unit()
 
     def only(self, *names: str) -> Outputs:
         """The same tokens in other company: nothing is encoded again."""
@@ -319,46 +327,24 @@ class Outputs:
         return run.once("predictions", compute)
 
     def _one(self, name: object, local: P) -> P:
-        if self._gather is None:
-            return local
-        gather = self._gather
-        return self._run.once(("whole", name), lambda: gather(local))  # type: ignore[return-value]
+        gathered = self._gathered(name, local)
+        assert gathered is not None
+        return gathered
 
     def _all(self, name: object, local: dict[str, P]) -> dict[str, P]:
-        """Every process must gather the same things in the same order, also what it has none of itself."""
+        """What every process has all of, if only with no rows."""
+        return {key: self._one((name, key), part) for key, part in local.items()}
+
+    def _each(self, name: object, local: dict[str, P]) -> dict[str, P]:
+        """By modality.  All are gathered, also those that nobody has here: another process may have them."""
         if self._gather is None:
             return local
-        if name in ("targets", "predictions"):
-            return {key: self._one((name, key), part) for key, part in local.items()}
-        out = {}
-        for key in self._run.network.names:
-            part = self._one((name, key), self._comparable(name, key, local.get(key)))
-            if len(part):
-                out[key] = part
-        return out
+        parts = {key: self._gathered((name, key), local.get(key)) for key in self._run.network.names}
+        return {key: part for key, part in parts.items() if part is not None and len(part)}
 
-    def _comparable(self, name: object, key: str, part: P | None) -> P:
-        """With the same fields on every process: a rank without rows knows no notes and hides nothing."""
-        network, device = self._run.network, self._run.present.device
-        if part is not None and not isinstance(part, Tokens):
-            return part
-        nobody = torch.zeros(0, dtype=torch.long, device=device)
-        if isinstance(name, tuple):
-            head = network.heads[name[1]]
-            return Prediction(head.decide(torch.zeros(0, network.spec.width, device=device)), nobody)  # type: ignore
-        if part is None:
-            width = network.spec.pieces[key][1] if name == "pieces" else network.spec.width
-            values = torch.zeros(0, 0, width, device=device)
-            part = Tokens(values, nobody, torch.zeros(0, 0, dtype=torch.bool, device=device))  # type: ignore[assignment]
-        assert isinstance(part, Tokens)
-        none = torch.zeros_like(part.mask)
-        return Tokens(  # type: ignore[return-value]
-            part.values,
-            part.rows,
-            part.mask,
-            hidden=none if part.hidden is None else part.hidden,
-            made=torch.zeros_like(part.rows, dtype=torch.bool) if part.made is None else part.made,
-        )
+    def _gathered(self, name: object, local: P | None) -> P | None:
+        gather = self._gather
+        return local if gather is None else self._run.once(("whole", name), lambda: gather(local))
 
 
 class State:

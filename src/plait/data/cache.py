@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from plait.core.errors import DataError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+
+_UNFINISHED = ".plait-part"
+_STALE = 24 * 3600
+"""Seconds for which nobody has written to an unfinished file whose writer must have died."""
 
 
 def cache_root() -> Path:
@@ -27,13 +32,14 @@ def cache_root() -> Path:
 def writing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; when the block ends well it becomes `path`, otherwise nothing is left behind.
 
-    Raises DataError where the disk is full or the folder is not writable.
+    What a killed process left in the folder is removed a day later.  The file gets the permissions that the umask
+    gives.  Raises DataError where the disk is full or the folder is not writable.
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        part = Path(name)
+        _tidy(path.parent)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_UNFINISHED}")
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:
             yield part
             with part.open("rb+") as written:
@@ -41,6 +47,14 @@ def writing(path: Path) -> Iterator[Path]:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _tidy(folder: Path) -> None:
+    for part in folder.glob(f".*{_UNFINISHED}"):
+        # Another process may finish it or tidy as well in between; in a shared folder it may not be ours.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            if part.stat().st_mtime < time.time() - _STALE:
+                part.unlink()
 
 
 @contextlib.contextmanager

@@ -109,7 +109,7 @@ def infer(
     known = _known_rows(columns, schema.split)
     for said, parts in pairs.items():
         schema = schema.with_target(said if len(parts) == 1 else parts[0], infer_target(columns, parts, known))
-    schema = schema.without(*kinds)
+    schema = schema.without(*kinds).with_roles(group=schema.group)
     taken = set(schema.columns) - ({group} if group else set())
     tabular: dict[str, tuple[str, ...] | None] = {}
     for column in columns.column_names:
@@ -161,7 +161,7 @@ def _split_column(columns: pa.Table, spoken_for: set[str], notes: list[str]) -> 
 
 def _known_rows(columns: pa.Table, split: str | None) -> pa.Table:
     """The rows whose labels may be looked at: all, or with a given split those outside the test part."""
-    if split is None:
+    if split is None or split not in columns.column_names:
         return columns
     said = [as_label(value) for value in columns.column(split).to_pylist()]
     return columns.filter(pa.array([SPLITS.get((value or "").lower()) != "test" for value in said]))

@@ -142,19 +142,19 @@ class Schema(_Strict):
         )
 
     def with_modality(self, name: str, modality: Modality) -> Schema:
-        """These columns as this modality, taken out of whatever they were; a modality of the same name is replaced."""
+        """These columns as this modality, and nothing else but the group; a modality of the same name is replaced."""
         freed = self.without(*modality.columns)
-        return freed._edited(modalities={**freed.modalities, name: modality})
+        return freed._edited(modalities={**freed.modalities, name: modality}, group=self.group)
 
     def with_target(self, name: str, target: Target) -> Schema:
         """These columns as this target, and no longer an input."""
         freed = self.without(*target.columns)
-        return freed._edited(targets={**freed.targets, name: target})
+        return freed._edited(targets={**freed.targets, name: target}, group=self.group)
 
     def ignoring(self, *columns: str) -> Schema:
-        """These columns ignored."""
+        """These columns ignored as inputs and targets; rows can still be grouped by one."""
         freed = self.without(*columns)
-        return freed._edited(ignored=(*freed.ignored, *columns))
+        return freed._edited(ignored=(*freed.ignored, *columns), group=self.group)
 
     def with_roles(self, *, id: str | None = None, split: str | None = None, group: str | None = None) -> Schema:
         """These columns as id, split or group (None: as before).  Id and split are no inputs; a group may be one."""

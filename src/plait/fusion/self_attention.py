@@ -1,10 +1,11 @@
 """Late fusion by a transformer over the tokens of all modalities.
 
     x_m = tokens_m + type_m;   x = blocks([summary, x_1 ... x_M]);   y = norm(x)[summary], or the mean over tokens
-    fused = y,   or with `skip`:  sum_m mean(tokens_m) + W y,  W = 0 at the start
+    fused = y,   or with `skip`:  mean_m mean(tokens_m) + b W y,   W = 0 at the start
 
-With `skip` the modalities' own evidence adds up, as log-odds of independent witnesses do, and the transformer learns
-what that leaves over: on few rows it begins, and may stay, a sum of single-modality models.
+With `skip` it begins as the plain mean of the modalities, which few rows hardly beat, and learns what that leaves
+over.  In training b is 0 for a share `drop_path` of the samples (stochastic depth, arXiv:1603.09382), so that the mean
+stays good by itself; otherwise b = 1 / (1 - drop_path), and 1 when predicting.
 Runs on flat tokens, so a sample pays for what it has.  It is the strong baseline of "Fusion or Confusion",
 arXiv:2512.22991.  Source of the block: Vaswani et al., arXiv:1706.03762, pre-norm as in Xiong et al., arXiv:2002.04745.
 Relatives: concatenation, mean, gated.
@@ -32,7 +33,7 @@ _SUMMARY = "\0"
 class SelfAttention(Fusion):
     """layers, heads, dropout, expansion: of the transformer.  pool: what a sample's fused vector is read from.
 
-    skip: add the sum of the modalities' own tokens, pooled.
+    skip: add the mean of the modalities' own tokens.  drop_path: how often training leaves the transformer out of it.
     """
 
     def __init__(
@@ -43,10 +44,11 @@ class SelfAttention(Fusion):
         expansion: Positive = 2.0,
         pool: Literal["summary", "mean"] = "summary",
         skip: bool = True,
+        drop_path: Rate = 0.5,
     ) -> None:
         super().__init__()
         self.layers, self.heads, self.dropout, self.expansion, self.pool = layers, heads, dropout, expansion, pool
-        self.skip = skip
+        self.skip, self.drop_path = skip, drop_path
         self.blocks = nn.ModuleList()
         self.types = NamedParameters()
 
@@ -81,8 +83,14 @@ class SelfAttention(Fusion):
         values = layout.part(_SUMMARY) if self.pool == "summary" else layout.mean().values
         if self.skip:
             own = mean_over({name: part.pooled() for name, part in tokens.items()}, size).on(rows)
-            values = own.values * own.notes["count"].unsqueeze(1) + self.rest(values)
+            values = own.values + self.rest(values) * self._kept(len(rows), values)
         return Fused(values, rows, tokens=_InContext(layout, tuple(tokens)))
+
+
+    def _kept(self, count: int, like: Tensor) -> Tensor:
+        """[count, 1]: b of each sample."""
+        keep = torch.ones(count, 1, dtype=like.dtype, device=like.device)
+        return nn.functional.dropout(keep, self.drop_path, self.training)
 
 
 def _rows(tokens: Mapping[str, Tokens], size: int, like: Tensor) -> Tensor:

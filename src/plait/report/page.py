@@ -169,7 +169,8 @@ def _searches(report: Report) -> str:
         out.append(
             f'<div class="search"><div class="query"><h3>Query</h3>{query}</div><ol class="hits">{hits}</ol></div>'
         )
-    return "\n".join(out)
+    note = f"<p><small>{escape(report.choice)}</small></p>\n" if out and report.choice else ""
+    return note + "\n".join(out)
 
 
 def _hit(place: int, hit: Found) -> str:

@@ -57,6 +57,7 @@ class Report:
 
     presence: [N, M] bool, M modalities in the order of `modalities`.  target: the one that `evaluation` is about; None:
     alignment alone.  history: a mapping per epoch, keys such as "train/loss" and "validation/accuracy".
+    choice: how the example searches were chosen.
     evaluation: test, intervals, rows, single, patterns, retrieval, calibration, each optional.
     quarantine: (row, column, reason).  command: what to type to repeat the run.  seconds: by step.
     """
@@ -70,6 +71,7 @@ class Report:
     history: Sequence[Mapping[str, Any]] = ()
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     searches: Sequence[Search] = ()
+    choice: str = ""
     warnings: Sequence[str] = ()
     quarantine: Sequence[tuple[int, str, str]] = ()
     recipe: str = ""

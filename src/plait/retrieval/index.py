@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from plait.core.errors import PlaitError, RunError, nearest
 from plait.core.extras import need
@@ -177,7 +177,7 @@ class Index:
         head = {"modalities": list(self._parts), "ids": self.ids}
         tensors["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
         with writing(Path(path)) as part_file:
-            save_file(tensors, part_file)
+            part_file.write_bytes(save(tensors))
 
     @classmethod
     def load(cls, path: str | Path) -> Index:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +20,32 @@ from plait.core.errors import RunError
 def write(path: Path, state: Any) -> None:
     """Write nested dicts, lists, tensors and plain values.  RunError if the disk refuses; the old file then stays."""
     tensors: dict[str, Tensor] = {}
-    plain = _split(state, tensors)
-    write_bytes(path, save(tensors, metadata={"state": json.dumps(plain)}))
+    plain = json.dumps(_split(state, tensors))
+    write_bytes(path, save(tensors, metadata={"state": plain, "sum": _sum(plain, tensors)}))
 
 
 def read(path: Path) -> Any:
     """What `write` wrote.  RunError if the file is damaged."""
     try:
         with safe_open(str(path), framework="pt") as file:
-            plain = json.loads(file.metadata()["state"])
-            return _join(plain, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise RunError(f"{path} is damaged ({error}). Remove it to begin the training anew.") from error
+            said = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from error
+    if said.get("sum") != _sum(said.get("state", ""), tensors):
+        raise _damaged(path, "its checksum is wrong")
+    return _join(json.loads(said["state"]), tensors)
+
+
+def _damaged(path: Path, why: str) -> RunError:
+    return RunError(f"{path} is damaged ({why}). Remove it to begin the training of this run anew.")
+
+
+def _sum(plain: str, tensors: Mapping[str, Tensor]) -> str:
+    total = zlib.crc32(plain.encode())
+    for name in sorted(tensors):
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes(), total)
+    return f"{total:08x}"
 
 
 WEIGHTS = "model.safetensors"
@@ -48,7 +64,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all.  RunError if the disk refuses."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             file.write(data)
@@ -60,6 +76,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise RunError(
             f"{path} could not be written ({error.strerror}). Free some space, then go on with --resume {path.parent}."
         ) from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed have left behind.  Nobody else may be writing there."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
 
 
 def _split(state: Any, tensors: dict[str, Tensor]) -> Any:

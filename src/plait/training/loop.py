@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from plait.core.assemble import assemble, chain, encoder_for, single
@@ -20,7 +22,7 @@ from plait.core.errors import RecipeError, nearest
 from plait.core.meter import Meter
 from plait.core.network import Network, load_tensors
 from plait.core.outputs import Outputs
-from plait.core.packed import Batch, Packed, together
+from plait.core.packed import Batch, Packed, Prediction, together
 from plait.core.part import (
     Balance,
     Clock,
@@ -36,8 +38,9 @@ from plait.core.part import (
     Teacher,
     View,
 )
-from plait.core.random import generator
-from plait.core.recipe import Recipe, Stage, Training
+from plait.core.random import generator, seeded
+from plait.core.recipe import Recipe, Stage
+from plait.core.recipe import Training as TrainingSettings
 
 from . import checkpoint, optim
 from .processes import Processes
@@ -45,6 +48,8 @@ from .step import Step
 
 CHECKPOINT = "checkpoint.safetensors"
 HISTORY = "metrics.jsonl"
+
+T = TypeVar("T")
 
 
 class Rows(Index, Protocol):
@@ -66,11 +71,13 @@ class Data:
 class Judge:
     """How validation is judged, without the loop knowing any measure.
 
-    score: (kind of target, predicted, truth) -> {measure: value}.  main: kind -> (its main measure, higher is better).
+    score: (kind of target, predicted, truth) -> {measure: value}.  main: kind -> its main measure.
+    higher: (kind, measure) -> whether more of it is better.
     """
 
     score: Callable[[str, np.ndarray, np.ndarray], dict[str, float]]
-    main: Callable[[str], tuple[str, bool]]
+    main: Callable[[str], str]
+    higher: Callable[[str, str], bool]
 
 
 @dataclass
@@ -95,9 +102,12 @@ class _TrainingRows:
         self.rows, self.network, self.device, self.size, self.batch = rows, network, device, rows.size, batch
 
     def batches(self, limit: int | None = None) -> Iterator[Batch]:
-        step = 1 if limit is None else max(1, self.size // limit)
-        for rows in torch.arange(0, self.size, step).split(self.batch):  # type: ignore[no-untyped-call]
-            yield self.rows.batch(rows).to(self.device)
+        rows = torch.arange(self.size)
+        if limit is not None and limit < self.size:
+            # Not every n-th row: tables have rhythms, such as one row of each class in turn.
+            rows = torch.randperm(self.size, generator=generator("prepare", self.size))[:limit].sort().values
+        for part in rows.split(self.batch):  # type: ignore[no-untyped-call]
+            yield self.rows.batch(part).to(self.device)
 
     def target(self, name: str) -> Packed:
         return self.rows.target(name)
@@ -131,34 +141,38 @@ def run(
     RecipeError if the recipe does not fit the data; RunError if the disk refuses or the checkpoint is damaged.
     """
     began = time.perf_counter()
-    stages = recipe.stages or [Stage()]
     saved = checkpoint.read(folder / CHECKPOINT) if folder and (folder / CHECKPOINT).exists() else None
     history: list[dict[str, Any]] = list(saved["history"]) if saved else []
-    if folder:
-        _write_history(folder, history)
-    loops = [_parts(recipe, stage) for stage in stages]
-    watchers = [part for parts in loops for part in (*parts.objectives.values(), *parts.balance.values())]
-    network = assemble(recipe, spec, encoders, seed, watchers)
+    stages = _stages(recipe)
+    for number, (stage, _) in enumerate(stages):
+        for i, named in enumerate(stage.data):
+            for name, arguments in named.items():
+                configure("edits", name, arguments, f"stages.{number}.data.{i}.{name}")
+    asking = watchers(recipe)
+    network = assemble(recipe, spec, encoders, seed, asking)
+    for number, (stage, _) in enumerate(stages):
+        # Those of the step's own parts are not made yet.
+        own = [glob for glob in stage.train or () if not glob.startswith(("objectives.", "balance.", "views."))]
+        _check_globs(own, dict(network.named_parameters()), number)
     first = saved["stage"] if saved else 0
     steps = 0
     best: dict[str, Any] = {}
-    for number, (stage, parts) in enumerate(zip(stages, loops, strict=True)):
+    for number, (stage, parts) in enumerate(stages):
         if number < first:
             continue
         if stage.start == "fresh" and number > 0:
             encoders = {name: encoder_for(recipe, name, spec.modalities[name].kind) for name in spec.names}
-            network = assemble(recipe, spec, encoders, seed, watchers)
-        loop = _Loop(network, parts, data(stage), judge, seed, steps, number)
-        if saved is not None and number == first:
-            loop.load(saved)
-            saved = None
-        else:
-            loop.prepare(first_stage=number == 0 or stage.start == "fresh")
-            if stage.start not in ("previous", "fresh"):
-                network.load_tensors(checkpoint.weights(Path(stage.start)))
+            network = assemble(recipe, spec, encoders, seed, asking)
+        loop = _Loop(network, parts, stage, data(stage), judge, seed, steps, number, saved)
+        saved = None
         loop.run(history, folder, watch)
         steps, best = loop.clock.step, loop.best
     return Trained(network, best, steps, time.perf_counter() - began, history)
+
+
+def watchers(recipe: Recipe) -> list[Part]:
+    """Every part of any stage that is not the network's, and may need something of it."""
+    return [part for _, parts in _stages(recipe) for _, part in parts.all()]
 
 
 @dataclass
@@ -171,69 +185,100 @@ class _Parts:
     teachers: dict[str, Teacher]
     sampler: Sampler
     weights: dict[str, float]
-    settings: Training
-    train: list[str] | None
+    settings: TrainingSettings
+
+    def outside(self) -> list[tuple[Place, Part]]:
+        """Those that are not in the step: nothing trains them."""
+        rules: list[tuple[Place, Part]] = [(Place("teachers", name), rule) for name, rule in self.teachers.items()]
+        return [*rules, (Place("sampler", ""), self.sampler)]
+
+    def all(self) -> list[tuple[Place, Part]]:
+        slots: dict[str, Mapping[str, Part]] = {"objectives": self.objectives, "balance": self.balance}
+        named = [(Place(slot, name), part) for slot, parts in slots.items() for name, part in parts.items()]
+        views = [(Place("views", name), view) for name, chain in self.views.items() for view in chain]
+        return [*named, *views, *self.outside()]
 
 
-def _parts(recipe: Recipe, stage: Stage) -> _Parts:
-    """The stage's own choice where it makes one, else the recipe's."""
+def _stages(recipe: Recipe) -> list[tuple[Stage, _Parts]]:
+    """Each stage's own choice where it makes one, else the recipe's.  RecipeError says in which stage."""
+    return [(stage, _parts(recipe, stage, number)) for number, stage in enumerate(recipe.stages or [Stage()])]
 
-    def pick(name: str) -> Any:
-        own = getattr(stage, name)
-        return getattr(recipe, name) if own is None else own
 
-    objectives = pick("objectives")
-    weights = dict(pick("weights"))
-    for name, arguments in objectives.items():
-        if "weight" in arguments:
-            weights[f"{name}/*"] = weights.get(f"{name}/*", 1.0) * _weight(name, arguments["weight"])
-    known = Training.model_fields
+def _parts(recipe: Recipe, stage: Stage, number: int) -> _Parts:
+    def pick(slot: str, make: Callable[[Any], T]) -> T:
+        own = getattr(stage, slot)
+        if own is None:
+            return make(getattr(recipe, slot))
+        try:
+            return make(own)
+        except RecipeError as error:
+            raise RecipeError(f"stages.{number}.{error}") from error
+
+    known = TrainingSettings.model_fields
     for key in stage.training:
         if key not in known:
-            raise RecipeError(f"stages.training: there is no setting {key!r}.{nearest(key, known)}")
+            raise RecipeError(f"stages.{number}.training: there is no setting {key!r}.{nearest(key, known)}")
     try:
-        settings = Training.model_validate({**recipe.training.model_dump(), **stage.training})
-    except ValueError as error:
-        raise RecipeError(complaint(error, "stages.training")) from error  # type: ignore[arg-type]
+        settings = TrainingSettings.model_validate({**recipe.training.model_dump(), **stage.training})
+    except ValidationError as error:
+        raise RecipeError(complaint(error, f"stages.{number}.training")) from error
+    weights = dict(pick("weights", dict))
+    for name, weight in pick("objectives", _weights).items():
+        weights[f"{name}/*"] = weights.get(f"{name}/*", 1.0) * weight
     return _Parts(
-        chain("objectives", objectives, reserved=("weight",)),
-        chain("balance", pick("balance")),
-        {
-            name: [configure("views", view, args, f"views.{name}.{view}") for n in views for view, args in n.items()]
-            for name, views in pick("views").items()
-        },
-        chain("teachers", pick("teachers")),
-        single("sampler", pick("sampler")),
+        pick("objectives", lambda named: chain("objectives", named, reserved=("weight",))),
+        pick("balance", lambda named: chain("balance", named)),
+        pick("views", _views),
+        pick("teachers", lambda named: chain("teachers", named)),
+        pick("sampler", lambda named: single("sampler", named)),
         weights,
         settings,
-        stage.train,
     )
 
 
-def _weight(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-        raise RecipeError(f"objectives.{name}.weight: a number of at least 0 was expected, found {value!r}.")
-    return float(value)
+def _views(named: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, list[View]]:
+    return {
+        name: [configure("views", view, args, f"views.{name}.{view}") for one in chain for view, args in one.items()]
+        for name, chain in named.items()
+    }
+
+
+def _weights(objectives: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The factors that stand with the objectives."""
+    found = {name: arguments["weight"] for name, arguments in objectives.items() if "weight" in arguments}
+    for name, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+            raise RecipeError(f"objectives.{name}.weight: a number of at least 0 was expected, found {value!r}.")
+    return {name: float(value) for name, value in found.items()}
 
 
 class _Loop:
     """One stage's training."""
 
     def __init__(
-        self, network: Network, parts: _Parts, data: Data, judge: Judge, seed: int, steps: int, number: int
+        self,
+        network: Network,
+        parts: _Parts,
+        stage: Stage,
+        data: Data,
+        judge: Judge,
+        seed: int,
+        steps: int,
+        number: int,
+        saved: Mapping[str, Any] | None,
     ) -> None:
-        from accelerate import Accelerator, DistributedDataParallelKwargs
-
         self.network, self.parts, self.data, self.judge = network, parts, data, judge
         self.settings, self.seed, self.number = parts.settings, seed, number
-        self.accelerator = Accelerator(
-            mixed_precision=_precision(parts.settings.precision),
-            # A modality that nobody has in a batch leaves its encoder unused.
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-        )
+        self.accelerator = _accelerator(parts.settings.precision)
         self.device = self.accelerator.device
         self.processes = Processes()
         network.to(self.device)
+        train = _TrainingRows(data.train, network, self.device)
+        if saved is None and (number == 0 or stage.start == "fresh"):
+            network.prepare(train)
+        if saved is None and stage.start not in ("previous", "fresh"):
+            network.load_tensors(checkpoint.weights(Path(stage.start)))
+        # Teachers begin as the network is now.
         self.step = Step(
             network,
             parts.objectives,
@@ -243,37 +288,47 @@ class _Loop:
             weights=parts.weights,
             seed=seed,
             processes=self.processes,
-        ).to(self.device)
-        self._select(parts.train)
-        probes = list(network.singles.parameters()) if network.singles_mode == "probe" else []
-        apart = {id(p) for p in probes}
-        self.learning = [p for p in self.step.parameters() if p.requires_grad and id(p) not in apart]
-        optimizer = optim.make(self.learning, self.settings) if self.learning else None
-        self.probes = torch.optim.AdamW(probes, lr=1e-2) if probes else None
-        self.wrapped, self.optimizer = self.accelerator.prepare(self.step, optimizer)
-        everyone = (*self.parts.objectives.values(), *self.parts.balance.values(), *(p for _, p in network.parts()))
-        self.meter = Meter(network.names, any(part.needs.history for part in everyone))
+        )
         parts.sampler.place = Place("sampler", "")
         parts.sampler.build(network.spec, parts.sampler.place)
+        self.outside = parts.outside()
+        if saved is None:
+            for place, part in (*self.step.parts(), *self.outside):
+                with seeded(seed, "prepare", str(place)):
+                    part.prepare(train)
+        for module in (self.step, *(part for _, part in self.outside)):
+            module.to(self.device)
+        self._select(stage.train)
+        probes = list(network.singles.parameters()) if network.singles_mode == "probe" else []
+        probes = [p for p in probes if p.requires_grad]
+        apart = {id(p) for p in probes}
+        self.learning = [p for p in self.step.parameters() if p.requires_grad and id(p) not in apart]
+        self.wrapped, self.optimizer, self.probes = self.accelerator.prepare(
+            self.step,
+            optim.make(self.learning, self.settings) if self.learning else None,
+            torch.optim.AdamW(probes, lr=1e-2, fused=True) if probes else None,
+        )
+        everyone = (*(part for _, part in parts.all()), *(part for _, part in network.parts()))
+        self.meter = Meter(network.names, any(part.needs.history for part in everyone))
         self.per_epoch = parts.sampler.length(data.train, self.settings.batch)
         self.total = self.per_epoch * self.settings.epochs
         self.average = optim.Average(network, self.settings.ema) if self.settings.ema is not None else None
         self.first_step = steps
         self.clock = Clock(steps, 0, 0.0)
         self.begun = 0
+        self.rate = 0.0
         self.sums: dict[str, tuple[Tensor, int]] = {}
         self.best: dict[str, Any] = {}
         self.best_tensors: dict[str, Tensor] = {}
         self.waiting = 0
         self.monitor, self.higher = self._monitor()
+        if saved is not None:
+            self._load(saved)
 
     def _select(self, train: list[str] | None) -> None:
         """Which parameters learn; what is frozen is in eval mode too."""
         named = {name.removeprefix("network."): p for name, p in self.step.named_parameters()}
-        if train is not None:
-            for pattern in train:
-                if not fnmatch.filter(named, pattern):
-                    raise RecipeError(f"stages.{self.number}.train: {pattern!r} matches no parameter.")
+        _check_globs(train or (), named, self.number)
         for name, parameter in named.items():
             if train is None:
                 parameter.requires_grad_(getattr(parameter, "learns", True))
@@ -294,43 +349,37 @@ class _Loop:
 
     def _monitor(self) -> tuple[str, bool]:
         """-> what the best epoch is picked by, and whether higher is better."""
-        asked = self.settings.monitor
-        targets = self.network.spec.targets
-        supervised = [name for name in targets if self._labelled(name)]
-        if asked == "auto" and supervised:
-            main, higher = self.judge.main(targets[supervised[0]].kind)
-            return f"{supervised[0]}/{main}", higher
-        if asked in ("auto", "loss"):
-            return "loss", False
+        asked, targets = self.settings.monitor, self.network.spec.targets
         target, _, measure = asked.rpartition("/")
+        if asked == "auto":
+            target = next((name for name in targets if self._labelled(name)), "")
+            measure = self.judge.main(targets[target].kind) if target else "loss"
+        if not target and measure == "loss":
+            return "loss", False
         target = target or next(iter(targets), "")
         if target not in targets:
             raise RecipeError(f"training.monitor: there is no target {target!r}.{nearest(target, targets)}")
-        return f"{target}/{measure}", self.judge.main(targets[target].kind)[1] or measure not in ("mae", "rmse")
+        if self.data.validation is not None and self.data.validation.size and not self._labelled(target):
+            raise RecipeError(f"training.monitor: {asked} was asked for, but no validation row has {target!r}.")
+        return f"{target}/{measure}", self.judge.higher(targets[target].kind, measure)
 
     def _labelled(self, target: str) -> bool:
         return self.data.validation is not None and len(self.data.validation.target(target)) > 0
 
-    def prepare(self, first_stage: bool) -> None:
-        """Every part looks at the training rows once."""
-        train = _TrainingRows(self.data.train, self.network, self.device)
-        if first_stage:
-            self.network.prepare(train)
-            self.network.to(self.device)
-        for _, part in self.step.parts():
-            part.prepare(train)
-        if self.average is not None:
-            self.average = optim.Average(self.network, self.average.momentum)
-
     def run(self, history: list[dict[str, Any]], folder: Path | None, watch: Watch) -> None:
+        if self.processes.rank:
+            folder = None  # the first process writes for all
+        if folder is not None:
+            checkpoint.sweep(folder)
+            _write_history(folder, history)
         while self.clock.epoch < self.settings.epochs and not self._stalled():
             began = time.perf_counter()
             line = self._epoch(folder, history)
-            line["seconds"] = time.perf_counter() - began
             self._observe(line)
+            line["seconds"] = time.perf_counter() - began
             history.append(line)
             self.clock = Clock(self.clock.step, self.clock.epoch + 1, self._progress())
-            if folder is not None and self.processes.rank == 0:
+            if folder is not None:
                 # The checkpoint first: what it has not, resuming writes again.
                 checkpoint.write(folder / CHECKPOINT, self.state(history))
                 _write_history(folder, history)
@@ -338,7 +387,7 @@ class _Loop:
         if self.best_tensors:
             self.network.load_tensors(self.best_tensors)
         elif self.average is not None:
-            self.network.load_tensors(self.average.tensors)
+            self.average.swap()
         self.step.eval()
 
     def _stalled(self) -> bool:
@@ -350,100 +399,92 @@ class _Loop:
 
     def _epoch(self, folder: Path | None, history: list[dict[str, Any]]) -> dict[str, Any]:
         self._training_mode()
-        rate = 0.0
+        sampler, every = self.parts.sampler, self.settings.checkpoint
         g = generator(self.seed, "sampler", self.number, self.clock.epoch)
-        draws = self.parts.sampler.epoch(self.data.train, self.settings.batch, self.meter, g)
+        draws = sampler.epoch(self.data.train, self.settings.batch, self.meter, g)
         for i, draw in enumerate(draws):
             if i < self.begun:
                 continue
-            rate = self._train(draw)
-            every = self.settings.checkpoint
-            if folder and every and not self.parts.sampler.adaptive and (i + 1) % every == 0:
+            self._train(draw)
+            if folder and every and not sampler.adaptive and (i + 1) % every == 0:
                 self.begun = i + 1
-                if self.processes.rank == 0:
-                    checkpoint.write(folder / CHECKPOINT, self.state(history))
-        self.begun = 0
-        terms = {name: float(total) / count for name, (total, count) in self.sums.items()}
-        self.sums = {}
-        return {
+                checkpoint.write(folder / CHECKPOINT, self.state(history))
+        line = {
             "stage": self.number,
             "epoch": self.clock.epoch,
             "step": self.clock.step,
-            "rate": rate,
-            "train": terms,
-            "validation": self._validate(),
+            "rate": self.rate,
+            "train": {name: float(total) / count for name, (total, count) in self.sums.items()},
         }
+        self.begun, self.sums, self.rate = 0, {}, 0.0
+        if self.average is not None:
+            self.average.swap()
+        line["validation"] = self.processes.from_first(self._validate)
+        self._keep_best(line)
+        if self.average is not None:
+            self.average.swap()
+        return line
 
-    def _train(self, draw: Draw) -> float:
-        """One optimiser step, if any term is active; -> the learning rate."""
+    def _train(self, draw: Draw) -> None:
+        """One optimiser step, if anything learns."""
         rows = self.processes.mine(draw.rows)
         keep = None if draw.keep is None else self.processes.mine(draw.keep)
         batch = self.data.train.batch(rows, keep).to(self.device)
         batch = self.step.choose(self.parts.sampler, batch, self.clock, self.meter)
+        for optimizer in (self.optimizer, self.probes):
+            if optimizer is not None:
+                optimizer.zero_grad()
         loss, probe, report = self.wrapped(batch, self.clock, self.meter)
         for name, (total, count) in report.terms.items():
-            old, seen = self.sums.get(name, (torch.zeros_like(total), 0))
+            old, seen = self.sums.get(name, (0.0, 0))
             self.sums[name] = (old + total, seen + count)
-        rate = 0.0
-        if self.probes is not None:
-            self.probes.zero_grad()
-        together_ = loss + probe if self.probes is not None and probe.requires_grad else loss
-        if together_.requires_grad:
-            if self.optimizer is not None:
-                self.optimizer.zero_grad()
-            self.accelerator.backward(together_)
-            if self.probes is not None and probe.requires_grad:
-                self.probes.step()
-        if report.active and loss.requires_grad and self.optimizer is not None:
-            self._gradients(batch)
-            rate = optim.set_rate(
-                self.optimizer, optim.factor(self.settings, self.clock.step - self.first_step, self.total)
-            )
+        if report.active or report.probing:
+            self.accelerator.backward(loss + probe)
+        if report.probing and self.probes is not None:
+            self.probes.step()
+        if report.active and self.optimizer is not None:
+            self._gradients()
+            share = optim.factor(self.settings, self.clock.step - self.first_step, self.total)
+            self.rate = optim.set_rate(self.optimizer, share)
             self.optimizer.step()
             self.clock = Clock(self.clock.step + 1, self.clock.epoch, self._progress())
             self.step.after(self.clock.step)
             if self.average is not None:
-                self.average.update(self.network)
-        return rate
+                self.average.update()
 
-    def _gradients(self, batch: Batch) -> None:
+    def _gradients(self) -> None:
         """Between backward and the optimiser's step: balance, then clipping."""
+        self.accelerator.unscale_gradients(self.optimizer)
         modulating = {n: b for n, b in self.parts.balance.items() if type(b).gradients is not Balance.gradients}
         if modulating:
-            self.accelerator.unscale_gradients()
             branches = self.network.branches()
             for name, part in modulating.items():
                 part.gradients(branches, self.step.seen_by(name))
-            if self.settings.clip is not None:
-                nn.utils.clip_grad_norm_(self.learning, self.settings.clip)
-        elif self.settings.clip is not None:
-            self.accelerator.clip_grad_norm_(self.learning, self.settings.clip)
+        if self.settings.clip is not None:
+            nn.utils.clip_grad_norm_(self.learning, self.settings.clip)
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
-        """The averaged weights if there are some, else the present ones, on the validation rows."""
+        """The network as it is now on all validation rows; nothing of the training changes."""
         rows = self.data.validation
         if rows is None or rows.size == 0:
             return {}
-        now = {name: tensor.clone() for name, tensor in self.network.state_dict().items()} if self.average else None
-        if self.average is not None:
-            self.network.load_state_dict(self.average.tensors)
         self.step.eval()
+        self.step.processes = Processes(alone=True)
         found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in self.network.spec.targets}
         sums: dict[str, tuple[float, int]] = {}
         quiet = Clock(-1, self.clock.epoch, self.clock.progress)
-        self.step.processes = Processes(alone=True)  # every process judges all rows
         for part in torch.arange(rows.size).split(max(self.settings.batch, 256)):  # type: ignore[no-untyped-call]
             batch = rows.batch(part).to(self.device)
-            _, _, report = self.step(batch, quiet, self.meter)
+            with self.accelerator.autocast():
+                _, _, report = self.step(batch, quiet, self.meter)
+                predictions = self.step.plain().predictions
             for name, (total, count) in report.terms.items():
                 old, seen = sums.get(name, (0.0, 0))
                 sums[name] = (old + float(total), seen + count)
-            for target, (predicted, truth) in _decisions(self.network, batch).items():
-                found[target].append((predicted, truth))
+            for target, pair in _decisions(self.network, predictions, batch).items():
+                found[target].append(pair)
         self.step.processes = self.processes
-        if now is not None:
-            self.network.load_state_dict(now)
         terms = {name: total / count for name, (total, count) in sums.items()}
         line = {**terms, "loss": sum(self.step.factor(name) * value for name, value in terms.items())}
         for target, parts in found.items():
@@ -453,37 +494,51 @@ class _Loop:
                 line |= {f"{target}/{name}": value for name, value in scores.items()}
         return line
 
-    def _observe(self, line: dict[str, Any]) -> None:
-        """End of an epoch: the trace, the parts' look at it, and whether it is the best yet."""
-        self.meter.log({f"{side}/{name}": v for side in ("train", "validation") for name, v in line[side].items()})
-        for part in (*(p for _, p in self.network.parts()), *(p for _, p in self.step.parts())):
-            if type(part).observe is not Part.observe:
-                part.observe(self.meter)
-        value = line["validation"].get(self.monitor)
-        if value is None or not np.isfinite(value):
+    def _keep_best(self, line: Mapping[str, Any]) -> None:
+        """Whether the epoch is the best yet, by validation.  RecipeError if validation does not have the measure."""
+        validation = line["validation"]
+        if not validation:
+            return
+        if self.monitor not in validation:
+            raise RecipeError(
+                f"training.monitor: validation has no {self.monitor!r}.{nearest(self.monitor, validation)}"
+            )
+        value = validation[self.monitor]
+        if not math.isfinite(value):
             return
         # Equal scores are common on few rows: the loss then decides.
-        key = [value if self.higher else -value, -line["validation"]["loss"]]
+        key = [value if self.higher else -value, -validation["loss"]]
         if not self.best or key > self.best["key"]:
             self.waiting = 0
             self.best = {"epoch": line["epoch"], "monitor": self.monitor, "value": value, "key": key}
-            tensors = self.average.tensors if self.average is not None else self.network.state_dict()
-            self.best_tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+            self.best_tensors = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         else:
             self.waiting += 1
 
+    def _observe(self, line: Mapping[str, Any]) -> None:
+        """End of an epoch: the trace, and the parts' look at it."""
+        self.meter.log({f"{side}/{name}": v for side in ("train", "validation") for name, v in line[side].items()})
+        for place, part in (*self.network.parts(), *self.step.parts(), *self.outside):
+            if type(part).observe is not Part.observe:
+                with seeded(self.seed, "observe", self.clock.epoch, str(place)):
+                    part.observe(self.meter)
+
     def state(self, history: list[dict[str, Any]]) -> dict[str, Any]:
         """All that the rest of the training depends on; randomness needs nothing, it is keyed."""
+        scaler = self.accelerator.scaler
         return {
             "stage": self.number,
             "clock": [self.clock.step, self.clock.epoch, self.clock.progress],
             "first_step": self.first_step,
             "begun": self.begun,
+            "rate": self.rate,
             "sums": self.sums,
             "step": dict(self.step.state_dict()),
             "extra": self.step.extra_state(),
+            "outside": [dict(part.state_dict()) for _, part in self.outside],
             "optimizer": None if self.optimizer is None else self.optimizer.state_dict(),
             "probes": None if self.probes is None else self.probes.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "meter": self.meter.state_dict(),
             "best": self.best,
@@ -492,46 +547,77 @@ class _Loop:
             "history": history,
         }
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
+    def _load(self, saved: Mapping[str, Any]) -> None:
+        for optimizer, name in ((self.optimizer, "optimizer"), (self.probes, "probes")):
+            if optimizer is not None:
+                optimizer.load_state_dict(saved[name])
+        state = checkpoint.to_device(saved, self.device)
         load_tensors(self.step, state["step"])
-        self.step.load_extra_state(checkpoint.to_device(state["extra"], self.device))
-        if self.optimizer is not None:
-            self.optimizer.load_state_dict(state["optimizer"])
-        if self.probes is not None:
-            self.probes.load_state_dict(state["probes"])
+        self.step.load_extra_state(state["extra"])
+        for (_, part), tensors in zip(self.outside, state["outside"], strict=True):
+            load_tensors(part, tensors)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(saved["scaler"])
         if self.average is not None:
-            self.average.load_state_dict(checkpoint.to_device(state["average"], self.device))
+            self.average.load_state_dict(state["average"])
         self.meter.load_state_dict(state["meter"])
-        step, epoch, progress = state["clock"]
-        self.clock = Clock(step, epoch, progress)
-        self.first_step, self.begun, self.waiting = state["first_step"], state["begun"], state["waiting"]
+        self.clock = Clock(*state["clock"])
+        self.first_step, self.begun, self.rate = state["first_step"], state["begun"], state["rate"]
         self.sums = {name: (total, count) for name, (total, count) in state["sums"].items()}
-        self.best, self.best_tensors = state["best"], state["best_tensors"]
+        self.best, self.best_tensors, self.waiting = state["best"], state["best_tensors"], state["waiting"]
 
 
-def _precision(asked: str) -> str:
-    if asked != "auto":
-        return asked
-    if not torch.cuda.is_available():
-        return "no"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+def _check_globs(globs: Iterable[str], parameters: Iterable[str], number: int) -> None:
+    known = list(parameters)
+    for glob in globs:
+        if not any(fnmatch.fnmatchcase(name, glob) for name in known):
+            raise RecipeError(f"stages.{number}.train: {glob!r} matches no parameter.{nearest(glob, _owners(known))}")
 
 
-def _decisions(network: Network, batch: Batch) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _owners(parameters: Iterable[str]) -> set[str]:
+    """What a glob usually names: encoders.image.* and its like."""
+    return {".".join(name.split(".")[:2]) + ".*" for name in parameters}
+
+
+def _accelerator(precision: str) -> Any:
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState
+
+    if precision == "auto":
+        cuda = torch.cuda.is_available()
+        precision = "no" if not cuda else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise RecipeError("training.precision: fp16 needs a GPU, and there is none. Use bf16, no or auto.")
+    # It is one for the whole process and would refuse another precision than that of an earlier fit.
+    AcceleratorState._reset_state()
+    # A modality that nobody has in a batch leaves its encoder unused.
+    kwargs = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(mixed_precision=precision, kwargs_handlers=[kwargs])
+
+
+def _decisions(
+    network: Network, predictions: Mapping[str, Prediction], batch: Batch
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """{target: (what its head predicts, truth)} on the labelled rows of a batch."""
     out = {}
-    for target, prediction in network(batch).predictions.items():
+    for target, prediction in predictions.items():
         if target not in batch.targets:
             continue
         (params, truth), rows = together(prediction, batch.targets[target])
         if len(rows):
             head = network.heads[target]
             assert isinstance(head, Head)
-            out[target] = (head.predict(params.values).float().cpu().numpy(), truth.values.cpu().numpy())
+            out[target] = (head.predict(params.values.float()).cpu().numpy(), truth.values.cpu().numpy())
     return out
 
 
 def _write_history(folder: Path, history: list[dict[str, Any]]) -> None:
-    text = "".join(json.dumps(line) + "\n" for line in history)
+    text = "".join(json.dumps(_plain(line), allow_nan=False) + "\n" for line in history)
     checkpoint.write_bytes(folder / HISTORY, text.encode())
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: null."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 
 from plait.core.recipe import Training
 
-_OPTIMIZERS: Mapping[str, type[torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+_OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
 def make(parameters: Iterable[nn.Parameter], settings: Training) -> torch.optim.Optimizer:
@@ -22,11 +22,13 @@ def make(parameters: Iterable[nn.Parameter], settings: Training) -> torch.optim.
         arguments["betas"] = tuple(arguments["betas"])
     decay = arguments.pop("weight_decay", 0.0)
     parameters = list(parameters)
+    # One kernel for all parameters, where there is one.
+    fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    optimizer = _OPTIMIZERS[name]([group for group in groups if group["params"]], **arguments)
+    optimizer = _OPTIMIZERS[name]([group for group in groups if group["params"]], fused=fused, **arguments)
     for group in optimizer.param_groups:
         group["base_lr"] = group["lr"]
     return optimizer
@@ -51,7 +53,7 @@ def set_rate(optimizer: torch.optim.Optimizer, share: float) -> float:
 
 
 class Average:
-    """Exponential moving average of a module's parameters; buffers are copied.
+    """Exponential moving average of the parameters that learn; buffers are as they are.
 
     The momentum starts low, min(m, (1 + t) / (10 + t)), or the average would remember the initialisation.
     """
@@ -59,17 +61,20 @@ class Average:
     def __init__(self, module: nn.Module, momentum: float) -> None:
         self.momentum = momentum
         self.steps = 0
-        self.tensors = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self.tensors = {name: p.detach().clone() for name, p in self.parameters.items()}
 
     @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        momentum = min(self.momentum, (1 + self.steps) / (10 + self.steps))
+    def update(self) -> None:
+        if self.tensors:
+            momentum = min(self.momentum, (1 + self.steps) / (10 + self.steps))
+            torch._foreach_lerp_(list(self.tensors.values()), list(self.parameters.values()), 1 - momentum)
         self.steps += 1
-        for name, tensor in module.state_dict().items():
-            if tensor.is_floating_point():
-                self.tensors[name].lerp_(tensor, 1 - momentum)
-            else:
-                self.tensors[name].copy_(tensor)
+
+    def swap(self) -> None:
+        """Parameters and their average change places; nothing is copied."""
+        for name, p in self.parameters.items():
+            p.data, self.tensors[name] = self.tensors[name], p.data
 
     def state_dict(self) -> dict[str, Any]:
         return {"steps": self.steps, "tensors": self.tensors}

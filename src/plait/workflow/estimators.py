@@ -148,7 +148,8 @@ class MultimodalClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         check_classification_targets(y)
         classes, codes = np.unique(y, return_inverse=True)
         if len(classes) < 2:
-            raise InputError(f"y has one class ({classes.tolist()}); two are needed: there is nothing to tell apart.")
+            found = ", ".join(["one class" if len(classes) else "no class", *map(repr, classes.tolist())])
+            raise InputError(f"y has {found}; two are needed, or there is nothing to tell apart.")
         names = [str(label) for label in classes]
         if len(set(names)) < len(names) or any(not name or name != name.strip() for name in names):
             names = [str(code) for code in range(len(names))]  # a table would read some of them as equal or as nothing

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 
 from plait.core.assemble import encoder_for
-from plait.core.errors import DataError, RunError
+from plait.core.errors import DataError, MissingExtra, RunError
 from plait.data.dataset import Dataset
 from plait.data.duplicates import equal_groups
-from plait.data.read import read
 from plait.data.table import Table
 from plait.measures import calibration, presence, retrieval, scores
 
 from .fit import Watch, train
 from .model import CONFIG, Model
 from .prepare import Encoded, Progress, silent
-from .run import SPLITS, plain, read_splits, write_json
+from .run import EVALUATION, own_rows, plain, read_splits, write_json
 
-EVALUATION = "evaluation.json"
 SINGLES = "singles"
+PATTERN_DRAWS = 300
+"""Resamples for the intervals of each missing pattern: there are up to 63 patterns."""
 
 
 @dataclass
@@ -60,12 +60,12 @@ def evaluate(
     progress: Progress = silent,
     watch: Watch = lambda line: None,
 ) -> Evaluation:
-    """Evaluate on `source`, or on the run's own test rows.
+    """Evaluate on `source`, or on the run's own test rows; the run's report is then written anew.
 
     singles: also against models trained on one modality alone, which are fitted once and kept in the run folder.
     RunError if the run's data is needed and not there, or has changed.
     """
-    own = _own_rows(model) if source is None else None
+    own = own_rows(model) if source is None else None
     if own is not None:
         table, test = own
     else:
@@ -86,7 +86,13 @@ def evaluate(
     if own is None:
         found.notes += _overlap(model, table)
     elif model.folder is not None:
+        from .report import write_from
+
         write_json(model.folder / EVALUATION, found.account())
+        try:
+            write_from(model.folder, model, table, encoded.dataset)
+        except MissingExtra as error:
+            found.notes.append(f"The report was not written anew. {error}")
     return found
 
 
@@ -115,7 +121,8 @@ def assess(
             "gain": gain,
         }
     for company in companies if model.targets else ():
-        figures, intervals, rows = _figures(model, decisions[company], dataset, _having(dataset, company), groups, seed)
+        have = _having(dataset, company)
+        figures, intervals, rows = _figures(model, decisions[company], dataset, have, groups, seed, PATTERN_DRAWS)
         if rows:
             found.patterns.append({"present": list(company), "rows": rows, **figures, "intervals": intervals})
     found.retrieval = _retrieval(model, table, dataset, test, groups, seed)
@@ -157,28 +164,14 @@ def single_models(
 
 
 def _run_cells(model: Model, progress: Progress) -> tuple[Table, Encoded]:
-    table, _ = _own_rows(model)
+    table, _ = own_rows(model)
     return table, model.encode(table, progress)
-
-
-def _own_rows(model: Model) -> tuple[Table, np.ndarray]:
-    """The table that the run was fitted on, and its test rows."""
-    folder, source = model.folder, model.info.get("source")
-    if folder is None or not (folder / SPLITS).exists():
-        raise RunError("The model was not fitted in a run folder: give the rows to evaluate on.")
-    if source is None:
-        raise RunError(f"The run in {folder} was fitted on data in memory: give the rows to evaluate on.")
-    table = read(source, model.schema)
-    rows = read_splits(folder)
-    if sum(map(len, rows.values())) and max(int(r.max()) for r in rows.values() if len(r)) >= len(table):
-        raise RunError(f"{source} has fewer rows than when the run in {folder} was fitted. Restore it.")
-    return table, rows["test"]
 
 
 def _overlap(model: Model, table: Table) -> list[str]:
     """Whether rows stand among those that the model was trained on."""
     try:
-        own, _ = _own_rows(model)
+        own, _ = own_rows(model)
     except (RunError, DataError):
         return ["Whether these rows overlap with the training rows is not known: the run's own data is not at hand."]
     assert model.folder is not None
@@ -201,10 +194,11 @@ def _contents(table: Table) -> Counter[bytes]:
 
 
 def _groups(table: Table, test: np.ndarray) -> np.ndarray | None:
-    """[Q] group codes of the rows, for the bootstrap; None if the table has no groups."""
+    """[Q] group codes of the rows, for the bootstrap; a row without a group is one.  None if the table has none."""
     if table.schema.group is None:
         return None
-    values = [str(value) for value in table.take(test).column(table.schema.group).to_pylist()]
+    said = table.take(test).column(table.schema.group).to_pylist()
+    values = [f"row {row}" if value in (None, "") else f"group {value}" for row, value in enumerate(said)]
     codes: np.ndarray = np.unique(values, return_inverse=True)[1]
     return codes
 
@@ -230,6 +224,7 @@ def _figures(
     among: np.ndarray,
     groups: np.ndarray | None,
     seed: int,
+    draws: int = 1000,
 ) -> tuple[dict[str, float], dict[str, list[float]], int]:
     """-> {measure: value}, {measure: interval}, labelled rows."""
     values: dict[str, float] = {}
@@ -243,7 +238,7 @@ def _figures(
         prefix = "" if len(model.targets) == 1 else f"{name}/"
         own = None if groups is None else groups[rows]
         values |= {prefix + k: v for k, v in scores.score(target.kind, predicted[name][rows], truth).items()}
-        bounds = scores.intervals(target.kind, predicted[name][rows], truth, groups=own, seed=seed)
+        bounds = scores.intervals(target.kind, predicted[name][rows], truth, groups=own, seed=seed, draws=draws)
         intervals |= {prefix + k: list(v) for k, v in bounds.items()}
     return values, intervals, most
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from plait.core.assemble import encoder_for
-from plait.core.errors import DataError, RunError
+from plait.core.errors import DataError, MissingExtra, RunError, nearest
 from plait.core.recipe import Recipe, Stage
 from plait.data.dataset import Dataset
 from plait.data.read import read
 from plait.data.schema import Schema
+from plait.data.splits import PARTS
 from plait.data.splits import split as split_rows
 from plait.data.table import Table
 from plait.measures import scores
@@ -28,9 +29,7 @@ from plait.training.checkpoint import WEIGHTS
 from .defaults import resolve
 from .model import CONFIG, Model, read_config
 from .prepare import Encoded, Progress, encode, silent, spec_of, trained_on
-from .run import again, begin, locked, read_splits, versions, write_json, write_splits
-
-FIT = "fit.json"
+from .run import EVALUATION, FIT, again, begin, locked, plain, read_splits, versions, write_json, write_splits
 
 Watch = loop.Watch
 
@@ -62,12 +61,9 @@ class Fitted:
 
 def judge() -> loop.Judge:
     """Plait's own measures, for the loop."""
-
-    def main(kind: str) -> tuple[str, bool]:
-        measures = scores.of(kind)
-        return measures.main, measures.higher(measures.main)
-
-    return loop.Judge(scores.score, main)
+    return loop.Judge(
+        scores.score, lambda kind: scores.of(kind).main, lambda kind, measure: scores.of(kind).higher(measure)
+    )
 
 
 def fit(
@@ -97,7 +93,7 @@ def fit(
     drawn from the schema's split or group column, or at random, where None.
     """
     began = time.perf_counter()
-    folder = None if out is None else Path(out)
+    folder, settings, ignore = None if out is None else Path(out), list(settings), list(ignore)
     with ExitStack() as stack:
         if folder is not None and _rank() == 0:
             stack.enter_context(locked(folder))
@@ -109,19 +105,73 @@ def fit(
         if not table.schema.modalities:
             raise DataError("No column can be a modality. Name one with --kind column=text (or image, audio, ...).")
         chosen = resolve(table.schema, recipe, settings)
-        rows = dict(splits) if splits is not None else split_rows(table, seed=seed)
+        rows = _given(splits) if splits is not None else split_rows(table, seed=seed)
         if folder is not None:
-            rows = _begin(folder, table, chosen, rows, source, seed, resume)
+            asked = {
+                "target": target,
+                "recipe": recipe,
+                "settings": settings,
+                "schema": schema,
+                "kinds": kinds,
+                "ignore": ignore,
+                "split": split,
+                "group": group,
+                "strict": strict,
+                "splits": splits,
+            }
+            config = {"source": _named(source), "seed": seed, "arguments": _sayable(asked), "versions": versions()}
+            rows = _begin(folder, table, {**config, "recipe": chosen.dump()}, rows, resume)
         progress("read", 1, 1)
         encoded = encode(table, chosen, cache=cache, progress=progress)
         fitted = train(table, encoded, chosen, rows, seed=seed, folder=folder, cache=cache, watch=watch)
         fitted.seconds["total"] = time.perf_counter() - began
         if folder is not None and _rank() == 0:
-            fitted.model.info["source"] = _named(source)
-            fitted.model.save(folder)
-            write_json(folder / FIT, fitted.account())
-            (folder / loop.CHECKPOINT).unlink(missing_ok=True)
+            _finish(fitted, folder, began, progress)
     return fitted
+
+
+def _finish(fitted: Fitted, folder: Path, began: float, progress: Progress) -> None:
+    """The whole run folder.  The weights come last: a run that has them is finished."""
+    from . import evaluate, report, search
+
+    model, test = fitted.model, fitted.splits["test"]
+    model.folder = folder
+    model.info = {key: value for key, value in read_config(folder).items() if key != "recipe"} | model.info
+    if len(test):
+        progress("evaluate", 0, 1)
+        found = evaluate.assess(model, fitted.table, fitted.encoded, test, {}, model.info["seed"])
+        write_json(folder / EVALUATION, found.account())
+        progress("evaluate", 1, 1)
+    fitted.seconds["total"] = time.perf_counter() - began
+    steps: dict[str, Callable[[], Any]] = {
+        "No index to search": lambda: search.save(folder, model, fitted.table, fitted.encoded.dataset, fitted.splits),
+        "No report": lambda: report.write(folder, fitted),
+    }
+    for what, step in steps.items():
+        try:
+            step()
+        except MissingExtra as error:
+            fitted.warnings.append(f"{what} was written. {error}")
+    fitted.seconds["total"] = time.perf_counter() - began
+    write_json(folder / FIT, fitted.account())
+    model.save(folder)
+    (folder / loop.CHECKPOINT).unlink(missing_ok=True)
+
+
+def _given(splits: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All parts; those that are not given have no rows."""
+    for part in splits:
+        if part not in PARTS:
+            raise DataError(f"There is no part {part!r} of a split.{nearest(part, PARTS)}")
+    return {part: np.asarray(splits.get(part, ()), np.int64) for part in PARTS}
+
+
+def _sayable(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that were given, as a file can say them; "in_memory" names those that it cannot."""
+    given = {key: str(value) if isinstance(value, Path) else value for key, value in asked.items()}
+    memory = [key for key in ("recipe", "schema", "splits") if not isinstance(given[key], str | None)]
+    out = {key: value for key, value in plain(given).items() if key not in memory and value}
+    return {**out, "in_memory": memory} if memory else out
 
 
 def _rank() -> int:
@@ -133,13 +183,7 @@ def _named(source: Any) -> str | None:
 
 
 def _begin(
-    folder: Path,
-    table: Table,
-    recipe: Recipe,
-    rows: dict[str, np.ndarray],
-    source: Any,
-    seed: int,
-    resume: bool,
+    folder: Path, table: Table, config: Mapping[str, Any], rows: dict[str, np.ndarray], resume: bool
 ) -> dict[str, np.ndarray]:
     """Write what the run is made from, or check it; -> the rows of each split."""
     if resume:
@@ -151,7 +195,6 @@ def _begin(
         # The splits first: a folder with a configuration must have them.
         if not (folder / CONFIG).exists():
             write_splits(folder, table, rows)
-        config = {"source": _named(source), "seed": seed, "versions": versions(), "recipe": recipe.dump()}
         begin(folder, config, table.schema, table)
     return rows
 

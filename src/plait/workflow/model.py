@@ -12,18 +12,19 @@ import torch
 import yaml
 from safetensors.torch import save
 
-from plait.core.assemble import assemble, chain, encoder_for
+from plait.core.assemble import assemble, encoder_for
 from plait.core.errors import DataError, RunError, nearest
 from plait.core.network import Network
 from plait.core.outputs import Outputs
 from plait.core.part import Head, Modality, Spec, Target
-from plait.core.recipe import Recipe, Stage
+from plait.core.recipe import Recipe
 from plait.data.cache import writing
 from plait.data.dataset import Dataset
 from plait.data.read import read
 from plait.data.schema import Schema
 from plait.data.table import Table
 from plait.training.checkpoint import WEIGHTS, weights, write_bytes
+from plait.training.loop import watchers
 
 from .prepare import Encoded, Progress, encode, silent
 
@@ -222,16 +223,6 @@ class Model:
         network.eval()
         schema = Schema.load(folder / SCHEMA)
         return cls(network, recipe, schema, config.pop("prior"), config, cache, folder)
-
-
-def watchers(recipe: Recipe) -> list[Any]:
-    """The objectives and balance components, of all stages, which say what the network must have."""
-    found: list[Any] = []
-    choices: list[Recipe | Stage] = [recipe, *recipe.stages]
-    for choice in choices:
-        found += chain("objectives", choice.objectives or {}, reserved=("weight",)).values()
-        found += chain("balance", choice.balance or {}).values()
-    return found
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -20,13 +20,16 @@ import yaml
 
 from plait.core.errors import RunError
 from plait.data.cache import writing
+from plait.data.read import read
 from plait.data.schema import Schema
 from plait.data.table import Table
 
-from .model import CONFIG, SCHEMA
+from .model import CONFIG, SCHEMA, Model
 
 SPLITS = "splits.parquet"
 DATA = "data.json"
+FIT = "fit.json"
+EVALUATION = "evaluation.json"
 
 
 @contextmanager
@@ -105,6 +108,20 @@ def read_splits(folder: Path) -> dict[str, np.ndarray]:
     table = pq.read_table(folder / SPLITS)
     rows, names = table["row"].to_numpy(), np.asarray(table["split"].to_pylist())
     return {part: rows[names == part] for part in ("train", "validation", "test")}
+
+
+def own_rows(model: Model) -> tuple[Table, np.ndarray]:
+    """The table that the run was fitted on, and its test rows.  RunError if it is not at hand, or has changed."""
+    folder, source = model.folder, model.info.get("source")
+    if folder is None or not (folder / SPLITS).exists():
+        raise RunError("The model was not fitted in a run folder: give the rows to evaluate on.")
+    if source is None:
+        raise RunError(f"The run in {folder} was fitted on data in memory: give the rows to evaluate on.")
+    table = read(source, model.schema)
+    begun = json.loads((folder / DATA).read_text(encoding="utf-8"))
+    if table.fingerprint() != begun["fingerprint"]:
+        raise RunError(f"{source} is not what the run in {folder} was fitted on: its content has changed. Restore it.")
+    return table, read_splits(folder)["test"]
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
