@@ -13,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 	$(BIN)/python -m pytest --numprocesses $(CORES) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo readme test quick lint wheel clean
+.PHONY: help setup demo readme test quick lint bench wheel clean
 
 help: ## Say what there is to make.
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -42,6 +42,10 @@ lint: setup ## ruff and mypy.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+bench: setup ## What Plait costs and what it is worth, as benchmarks/README.md says; the last one takes hours.
+	@for name in startup missing loop million; do echo "$$name"; $(BIN)/python benchmarks/$$name.py || exit; done
+	@$(BIN)/plait fetch stamps && $(BIN)/python benchmarks/stamps.py
 
 wheel: setup ## Build the wheel, into dist/.
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from safetensors.torch import save_file
 
-from plait.core.assemble import encoder_for
+from plait.core.assemble import assemble, encoder_for
 from plait.core.component import SLOTS, arguments_of, available, configure, find
 from plait.core.errors import MissingExtra
 from plait.core.network import Network
@@ -25,6 +24,13 @@ from plait.training.step import Step
 
 PRETRAINED = {"image": "efficientnet-lite0", "text": "minilm-l6"}
 """Models whose weights come with a package, by kind."""
+EARLIER = {
+    "encoders": {"vector": {"tiny:Flat": {}}, "tokens": {"tiny:Flat": {}}},
+    "fusion": "mean",
+    "width": 16,
+    "embedding": 8,
+}
+"""The recipe of a run that teaches."""
 IN_A_STEP = ("fusion", "missing", "projection", "heads", "objectives", "balance", "views", "adapters", "teachers")
 
 
@@ -99,9 +105,12 @@ class Case:
         """without: the same step, the component left out."""
         targets = self.targets if targets is None else targets
         if self.slot == "teachers":
-            earlier = tiny.network(names, targets, seed=99)
+            recipe = Recipe.parse(EARLIER)
+            spec = tiny.spec(names, targets, recipe.width)
+            encoders = {name: encoder_for(recipe, name, spec.modalities[name].kind) for name in names}
+            earlier = assemble(recipe, spec, encoders, seed=99)
             earlier.prepare(tiny.Rows(earlier, tiny.batch(48, names, targets)))
-            save_file(earlier.state_dict(), self.folder / "model.safetensors")
+            tiny.keep(self.folder, earlier, recipe)
         part = self.configured()
         network: dict[str, Any] = {}
         step: dict[str, Any] = {"weights": weights, "seed": seed}

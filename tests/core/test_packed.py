@@ -137,3 +137,9 @@ def test_layers_follow_their_cells() -> None:
     layers = (torch.arange(3.0).view(3, 1, 1), torch.arange(3.0).view(3, 1, 1) + 10)
     part = Tokens(torch.zeros(3, 1, 1), torch.arange(3), torch.ones(3, 1).bool(), layers=layers)
     assert [layer.flatten().tolist() for layer in part.take(torch.tensor([2])).layers] == [[2.0], [12.0]]
+
+
+def test_having_goes_by_the_names_asked_for() -> None:
+    assert torch.equal(batch().having("ba"), batch().present[:, [1, 0]])
+    assert batch().having(["nobody's", "a"]).tolist() == [[False, True], [False, False], [False, True], [False, True]]
+    assert batch().having([]).shape == (4, 0)

@@ -1,5 +1,7 @@
 import pytest
 
+from plait.core.assemble import chain
+from plait.core.component import find
 from plait.core.errors import RecipeError
 from plait.core.recipe import Recipe, overlay, read_yaml, set_value
 
@@ -103,3 +105,15 @@ def test_components_lists_all_that_stand() -> None:
     recipe = Recipe.parse({"encoders": {"vector": "vector"}, "views": {"v": [{"noise": {}}]}})
     found = {(slot, name) for slot, _, name, _ in recipe.components()}
     assert {("encoders", "vector"), ("views", "noise"), ("fusion", "self_attention"), ("sampler", "shuffled")} <= found
+
+
+@pytest.mark.parametrize(
+    ("slot", "component"),
+    [("missing", "modality_dropout"), ("objectives", "info_nce"), ("teachers", "ema"), ("balance", "foreign:Slow")],
+)
+def test_use_lets_a_component_stand_twice(slot, component) -> None:
+    twice = {"one": {"use": component}, "two": {"use": component}}
+    recipe = Recipe.parse({slot: twice})
+    assert [type(part) for part in chain(slot, getattr(recipe, slot)).values()] == [find(slot, component)] * 2
+    with pytest.raises(RecipeError, match=f"{slot}.one: there is no component 'nothing'"):
+        Recipe.parse({slot: {"one": {"use": "nothing"}}})

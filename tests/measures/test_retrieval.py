@@ -79,3 +79,24 @@ def test_shapes_that_do_not_fit_are_refused():
         rank(np.ones((2, 3)), np.ones((2, 4)), np.arange(2), np.arange(2))
     with pytest.raises(ValueError, match="group"):
         rank(np.ones((2, 3)), np.ones((2, 3)), np.arange(3), np.arange(2))
+
+
+def test_sharing_any_of_several_groups_is_relevant() -> None:
+    rng = np.random.default_rng(3)
+    q, g = rng.normal(size=(30, 8)), rng.normal(size=(30, 8))
+    a, b = rng.integers(0, 12, 30), rng.integers(0, 12, 30)
+    found = rank(q, g, np.stack([a, b], 1), np.stack([a, b], 1))
+    unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
+    order = np.argsort(-(unit(q) @ unit(g).T), 1)
+    for i in range(30):
+        places = [place for place, j in enumerate(order[i]) if a[i] == a[j] or b[i] == b[j]]
+        assert found.ahead[i] == places[0]
+        assert found.relevant[i] == len(places)
+
+
+def test_chance_is_the_mean_over_random_orders() -> None:
+    rng = np.random.default_rng(4)
+    groups = rng.integers(0, 6, 20)
+    found = rank(rng.normal(size=(20, 4)), rng.normal(size=(20, 4)), groups, groups)
+    seen = np.mean([(groups[rng.permutation(20)[:5]][None] == groups[:, None]).any(1) for _ in range(4000)], 0)
+    assert np.abs(found.chance(5) - seen).max() < 0.03

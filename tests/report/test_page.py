@@ -115,7 +115,9 @@ def test_what_a_user_wrote_is_never_markup(report):
                 "rows": 60,
                 "single": single,
                 "patterns": [{"present": [evil, "b"], "rows": 60, "accuracy": 0.6}],
-                "retrieval": {f"{evil}->b": {"recall@1": 0.1, "recall@10": 0.2, "gallery": 60}},
+                "retrieval": {
+                    f"{evil}->b": {"recall@1": 0.1, "recall@10": 0.2, "gallery": 60, "chance": {"recall@10": 0.2}}
+                },
             },
             searches=[
                 Search(

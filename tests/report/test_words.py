@@ -41,10 +41,10 @@ def test_few_rows_do_not_make_a_best_modality(against):
 
 
 def test_alignment_alone_speaks_of_retrieval(report):
-    pair = {"recall@10": 0.61, "gallery": 190}
-    found = report(
-        None, evaluation={"retrieval": {"image->caption": pair, "caption->image": {"recall@10": 0.5, "gallery": 190}}}
-    )
+    pair = {"recall@10": 0.61, "gallery": 190, "queries": 190, "chance": {"recall@10": 0.05}}
+    easy = {"recall@10": 0.9, "gallery": 190, "queries": 190, "chance": {"recall@10": 0.8}}
+    few = {"recall@10": 1.0, "gallery": 12, "queries": 12, "chance": {"recall@10": 0.1}}
+    found = report(None, evaluation={"retrieval": {"image->caption": pair, "size->caption": easy, "sound->image": few}})
     assert [said(s) for s in headline(found)] == [
         "Searching with image finds the matching caption among the first 10 of 190 in 61 % of the "
         "searches (by chance 5 %)."

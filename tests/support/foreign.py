@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import copy
+
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
 from plait.core.component import NonNegative, Rate
+from plait.core.network import Network
 from plait.core.outputs import Pass, State
 from plait.core.packed import Packed, Tokens, together, tokens_of
-from plait.core.part import Balance, Draw, Edit, Encoder, Modality, Needs, Objective, Place, Sampler, Spec, Terms
+from plait.core.part import (
+    Balance,
+    Draw,
+    Edit,
+    Encoder,
+    Head,
+    Modality,
+    Needs,
+    Objective,
+    Place,
+    Sampler,
+    Spec,
+    Teacher,
+    Terms,
+)
 from plait.data.table import Table
 
 
@@ -43,6 +60,23 @@ class Imitate(Objective):
     def forward(self, state: State) -> Terms:
         (own, theirs), rows = together(state.of("own").fused, state.of("teacher").fused)
         return {"slow": Packed((own.values - theirs.values.detach()).square().mean(1), rows)}
+
+
+class Agree(Objective):
+    """What is predicted for a target, against what the teacher predicts."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__()
+        self.target = target
+
+    def passes(self, spec: Spec) -> dict[str, Pass]:
+        return {"main": Pass(), "teacher": Pass(by="slow")}
+
+    def forward(self, state: State) -> Terms:
+        own, theirs = (state.of(name).predictions[self.target] for name in ("main", "teacher"))
+        (own, theirs), rows = together(own, theirs)
+        loss = nn.functional.cross_entropy(own.values, theirs.values.softmax(1), reduction="none")
+        return {self.target: Packed(loss, rows)}
 
 
 class Slow(Balance):
@@ -103,6 +137,57 @@ class Scale(Balance):
 
     def gradients(self, branches, state: State) -> None:
         branches[self.modality].scale(self.factor)
+
+
+class Noisy(Balance):
+    """Random factors of the terms, and noise on the gradients."""
+
+    def weigh(self, names, meter) -> dict[str, float]:
+        return {name: float(torch.rand(())) for name in names}
+
+    def gradients(self, branches, state: State) -> None:
+        for branch in branches.values():
+            branch.change(lambda gradient: gradient + 0.1 * torch.randn_like(gradient))
+
+
+class Wandering(Teacher):
+    """The network as it began, and a random step away from there after each of its own."""
+
+    def start(self, online: Network) -> Network:
+        return copy.deepcopy(online)
+
+    @torch.no_grad()
+    def update(self, teacher: Network, online: Network, step: int) -> None:
+        for p in teacher.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+
+
+class Decoder(Head):
+    """The mean of a modality's pieces."""
+
+    kind = "mean"
+
+    def build(self, spec: Spec, place: Place) -> None:
+        if not hasattr(self, "linear"):
+            self.linear = nn.Linear(spec.width, spec.pieces[place.name][1])
+
+    def decide(self, values: Tensor) -> Tensor:
+        return self.linear(values)
+
+    def loss(self, params: Tensor, truth: Tensor) -> Tensor:
+        return (params - truth.mean(1)).square().mean(1)
+
+
+class Reconstruct(Objective):
+    """Every modality that has a decoder, from the fused vector."""
+
+    def forward(self, state: State) -> Terms:
+        out, terms = state.of(), {}
+        for name, head in out.heads.items():
+            if isinstance(head, Decoder):
+                (guess, truth), rows = together(out.predictions[name], out.pieces[name])
+                terms[name] = Packed(head.loss(guess.values, truth.values), rows)
+        return terms
 
 
 class Hard(Sampler):

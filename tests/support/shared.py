@@ -21,14 +21,14 @@ SIZE, CUT = 40, 14
 
 
 class Double(View):
-    """Without randomness, which differs from process to process on purpose; hides the last piece of most cells."""
+    """Without randomness, which differs from process to process on purpose; hides the last piece of long cells."""
 
     def pieces(self, pieces: dict[str, Tokens], g: torch.Generator) -> dict[str, Tokens]:
         out = {}
         for name, part in pieces.items():
             hidden = torch.zeros_like(part.mask)
-            hidden[:, -1] = part.mask.sum(1) > 2
-            out[name] = part.with_(values=2 * part.values, hidden=hidden)
+            hidden[:, -1] = part.mask.sum(1) > 3
+            out[name] = part.with_(values=2 * part.values, hidden=hidden if hidden.any() else None)
         return out
 
 
@@ -173,6 +173,9 @@ CASES: dict[str, Callable[[Processes], dict[str, Any]]] = {
     "probes": case({"supervised": "supervised"}, lonely="a", targets=("class", "number"), singles="probe"),
     "labels on one side": case(LABELS, unlabelled=True, targets=("class",), singles="trained"),
     "nothing on one side": case({"pairs": "siglip", **LABELS, "reader": Reader()}, cut=SIZE, singles="trained"),
+    "half": case({"pairs": "info_nce", **LABELS}, lonely="bc", singles="trained", bf16=True, fusion="self_attention"),
+    "few on one side": case({"reader": Reader()}, cut=2, singles="trained", missing={"guess": Guess()}),
+    "no graph on one side": case({"singles": "singles"}, cut=SIZE, targets=("class",), singles="trained"),
     "only labels on one side": case({"supervised": "supervised"}, cut=0, unlabelled=True, targets=("class",)),
 }
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from safetensors.torch import save_file
 from torch import nn
 
 from plait.core.component import configure
@@ -14,6 +17,9 @@ from plait.core.network import Network
 from plait.core.outputs import Outputs
 from plait.core.packed import Batch, Packed, Tokens, tokens_of
 from plait.core.part import Clock, Encoder, Modality, Part, Place, Spec, Target
+from plait.core.recipe import Recipe
+from plait.training import checkpoint
+from plait.training.runs import CONFIG, describe
 from plait.training.step import Step
 
 MODALITIES = {
@@ -191,6 +197,13 @@ def train(of: Step, steps: int = 5, size: int = 24, lr: float = 0.01, **data: An
 
 def gradients(of: nn.Module) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in of.named_parameters() if p.grad is not None}
+
+
+def keep(folder: Path, network: Network, recipe: Recipe) -> None:
+    """What a finished run folder says of a network."""
+    said = {"recipe": recipe.dump(), "spec": describe(network.spec), "seed": network.seed}
+    (folder / CONFIG).write_text(yaml.safe_dump(said), encoding="utf-8")
+    save_file(network.state_dict(), folder / checkpoint.WEIGHTS)
 
 
 def equal(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> bool:

@@ -19,6 +19,7 @@ from plait.core.errors import RecipeError, RunError
 from plait.core.part import Clock
 from plait.data.store import Store
 from plait.training import checkpoint, loop, optim
+from plait.workflow.fit import resume
 
 SUPPORT = Path(foreign.__file__).parent
 
@@ -58,6 +59,13 @@ SETTINGS = {
     "trained singles": {
         "objectives": {"supervised": {}, "singles": {"weight": 0.3}},
         "training": {"epochs": 3, "checkpoint": 3},
+    },
+    "draws of their own": {
+        "objectives": {"supervised": {}, "imitate": {"use": "foreign:Imitate"}},
+        "balance": {"noisy": {"use": "foreign:Noisy"}},
+        "views": {"noisy": [{"noise": {}}]},
+        "teachers": {"slow": {"use": "foreign:Wandering"}},
+        "training": {"checkpoint": 1},
     },
     "sgd": {"training": {"optimizer": {"sgd": {"lr": 0.01, "momentum": 0.9}}, "epochs": 3, "checkpoint": 3}},
 }
@@ -230,6 +238,15 @@ def test_early_stopping_waits_its_epochs_and_takes_the_best() -> None:
     assert trained.best["value"] == 0.5
 
 
+def test_an_interruption_does_not_renew_patience(tmp_path, monkeypatch) -> None:
+    judge = scripted([{"accuracy": value} for value in (0.9, 0.1, 0.2, 0.3, 0.4)])
+    over = {"validation": loops.rows(20, seed=1), "judge": judge, "training": {"epochs": 5, "early_stopping": 2}}
+    interrupted(tmp_path, monkeypatch, 2, **over)
+    resumed = loops.run(folder=tmp_path, **over)
+    assert len(resumed.history) == 3
+    assert resumed.best["epoch"] == 0
+
+
 def test_equal_scores_are_decided_by_the_loss() -> None:
     trained = loops.run(
         validation=loops.rows(20, seed=1), judge=scripted([{"accuracy": 0.5}] * 4), training={"epochs": 4}
@@ -285,7 +302,7 @@ def test_validation_judges_all_rows_at_once() -> None:
 
 def test_what_prepare_sees_is_a_sample_without_rhythm() -> None:
     rows = loops.rows(100)
-    train = loop._TrainingRows(rows, None, torch.device("cpu"), batch=16)
+    train = loop._PlainRows(rows, None, torch.device("cpu"), batch=16)
     ids = torch.cat([batch.ids for batch in train.batches(20)])
     assert len(ids) == 20
     assert torch.equal(ids, ids.sort().values)
@@ -344,6 +361,21 @@ def test_a_growing_network_keeps_what_it_had() -> None:
     assert losses[-1] < losses[0]
     assert all(torch.equal(net.state_dict()[name], value) for name, value in before.items())
     assert tiny.equal({name: net(batch).embedding(name).values for name in "abc"}, first)
+
+
+def test_the_thread_count_is_recorded_and_restored(tmp_path) -> None:
+    source = made.columns(60)
+
+    def stop(line):
+        raise Stop
+
+    with pytest.raises(Stop):
+        made.quick(source, out=tmp_path / "run", watch=stop)
+    assert json.loads((tmp_path / "run" / "data.json").read_text())["threads"] == 1
+    torch.set_num_threads(2)
+    resumed = resume(tmp_path / "run", source)
+    assert torch.get_num_threads() == 1
+    assert tiny.equal(resumed.model.network.state_dict(), made.quick(source).model.network.state_dict())
 
 
 RECIPE = {

@@ -25,7 +25,7 @@ def launch(folder: Path, script: str, *arguments: str) -> None:
     """`script` in two processes that talk over 127.0.0.1."""
     environment = {
         **os.environ,
-        "PYTHONPATH": str(SUPPORT),
+        "PYTHONPATH": os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")]),
         "OMP_NUM_THREADS": "1",
         "PLAIT_CACHE": str(folder / "cache"),
         "CUDA_VISIBLE_DEVICES": "",
@@ -67,16 +67,17 @@ def test_gradients_memories_terms_and_meter_are_those_of_one_process(two, case) 
     expected = shared.CASES[case](Processes())
     first, second = two[case]
     assert first["gradients"].keys() == expected["gradients"].keys()
+    tolerance = 0.05 if case == "half" else 1e-5  # bfloat16 has 8 bits
     largest = max(float(value.abs().max()) for value in expected["gradients"].values())
     assert largest > 0
     for name, value in expected["gradients"].items():
         worst = float((first["gradients"][name] - value).abs().max())
-        assert worst <= 1e-5 * largest, name
+        assert worst <= tolerance * largest, name
         assert torch.equal(first["gradients"][name], second["gradients"][name]), name
     for part in ("memory", "terms", "ratios", "read"):
         assert first[part].keys() == second[part].keys() == expected[part].keys()
         for name, value in expected[part].items():
-            torch.testing.assert_close(first[part][name], value, rtol=1e-5, atol=1e-5, msg=name)
+            torch.testing.assert_close(first[part][name], value, rtol=tolerance, atol=tolerance, msg=name)
             assert torch.equal(first[part][name], second[part][name]), name
 
 
@@ -84,33 +85,19 @@ def test_gradients_memories_terms_and_meter_are_those_of_one_process(two, case) 
 def test_a_fit_in_two_processes_is_one_run(tmp_path) -> None:
     """One folder, written once; the figures of one process to tolerance."""
     pq.write_table(pa.table(made.columns(200, missing=0.2)), tmp_path / "table.parquet")
-    settings = ["training.epochs=3", "training.batch=32", "training.ema=0.9", "fusion.self_attention.layers=1"]
-    settings += ["fusion.self_attention.heads=2", "fusion.self_attention.dropout=0", "missing.modality_dropout.rate=0"]
-    quiet = {
+    # Without what is random: it differs from process to process on purpose.
+    settled = {"dropout": 0.0}
+    recipe = {
         **made.RECIPE,
-        "encoders": {
-            "text": {"hashed_text": {"dropout": 0.0}},
-            "vector": {"vector": {"dropout": 0.0}},
-            "tabular": {"tabular": {"dropout": 0.0}},
-        },
+        "encoders": {"vector": {"vector": settled}, "text": {"hashed_text": settled}, "tabular": {"tabular": settled}},
+        "missing": {},
+        "fusion": {"self_attention": {"layers": 1, "heads": 2, "drop_path": 0.0, **settled}},
+        "training": {"epochs": 3, "batch": 32, "ema": 0.9},
     }
-    (tmp_path / "recipe.yaml").write_text(json.dumps(quiet))
-    launch(
-        tmp_path,
-        "-m",
-        "plait",
-        "fit",
-        "table.parquet",
-        "--target",
-        "label",
-        "--recipe",
-        "recipe.yaml",
-        "--out",
-        "two",
-        *[a for s in settings for a in ("--set", s)],
-        "--json",
-    )
-    alone = fit(tmp_path / "table.parquet", "label", recipe=quiet, settings=settings, out=tmp_path / "one")
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    options = ["--target", "label", "--recipe", "recipe.yaml", "--out", "two", "--json"]
+    launch(tmp_path, "-m", "plait", "fit", "table.parquet", *options)
+    alone = fit(tmp_path / "table.parquet", "label", recipe=recipe, out=tmp_path / "one")
     lines = [json.loads(line) for line in (tmp_path / "two" / loop.HISTORY).read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1, 2]
     for mine, theirs in zip(alone.history, lines, strict=True):

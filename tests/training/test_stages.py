@@ -58,7 +58,7 @@ def test_what_is_frozen_is_in_eval_mode(monkeypatch) -> None:
         return loop.Data(loops.rows(), loops.rows(20, seed=1))
 
     monkeypatch.setattr(loop.Step, "forward", look)
-    loops.run(stages=[{}, {"train": ["encoders.a.*"]}], data=data)
+    loops.run(stages=[{"train": ["encoders.a.*"]}, {}, {"train": ["encoders.a.*"]}], data=data)
     assert set(modes[0]) == {(True, True)}
     assert set(modes[1]) == {(True, False)}
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from plait.core.errors import RecipeError
 from plait.core.meter import Meter
 from plait.core.outputs import Pass
-from plait.core.packed import Packed
-from plait.core.part import Balance, Clock, Objective, View
+from plait.core.packed import Batch, Packed
+from plait.core.part import Balance, Clock, Objective, Teacher, View
 
 
 class Predictor(Objective):
@@ -56,7 +56,7 @@ def test_the_loss_is_the_weighted_sum_of_terms_over_their_counts() -> None:
         float(total) / count * (1.5 if name == "supervised/class" else 0.5 if name.startswith("supervised") else 1)
         for name, (total, count) in report.terms.items()
     )
-    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_meter_compares_on_common_rows() -> None:
         name: singles[name].values.softmax(1)[both[singles[name].rows]].gather(1, truth[both].unsqueeze(1)).mean()
         for name in "ab"
     }
-    assert meter.ratios()["a"] == pytest.approx(float(mean["a"] / mean["b"]), rel=1e-5)
+    assert meter.ratios()["a"] == pytest.approx((mean["a"] / mean["b"]).item(), rel=1e-5)
 
 
 def test_history_adds_up_by_the_rows_own_ids() -> None:
@@ -202,3 +202,24 @@ def test_what_a_pass_needs_must_be_there() -> None:
         tiny.step(tiny.network(), {"imitate": foreign.Imitate()}, views={"noisy": [View()]})
     with pytest.raises(RecipeError, match="view 'noisy'"):
         tiny.step(tiny.network(), {"imitate": foreign.Imitate()}, teachers={"slow": tiny.part("teachers", "ema")})
+
+
+def test_an_objective_and_a_balance_component_cannot_have_one_name() -> None:
+    with pytest.raises(RecipeError, match=r"balance\.same: an objective has the same name"):
+        tiny.step(tiny.network(), {"same": "supervised"}, balance={"same": foreign.Slow()})
+
+
+def test_a_teacher_may_know_fewer_modalities_than_the_batch_has() -> None:
+    known = tiny.network("ca", ("class",), seed=3, fusion="self_attention").eval()
+
+    class Given(Teacher):
+        def start(self, online):
+            return known
+
+    step = tiny.step(tiny.network("abc"), teachers={"it": Given()})
+    rows = tiny.batch(20, "abc", missing=0.9)
+    out = step.run(rows, Pass(by="it"), Clock(), Meter(("a", "b", "c")))
+    alone = known(Batch(20, {n: rows.modalities[n] for n in "ca"}, rows.targets, rows.ids))
+    assert torch.equal(out.predictions["class"].values, alone.predictions["class"].values)
+    assert torch.equal(out._run.present, rows.present[:, [2, 0]])
+    assert len(out.predictions["class"]) < 20

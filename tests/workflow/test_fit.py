@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made import CLASSES, columns, quick, splits
+from made import CLASSES, RECIPE, columns, quick, splits
 
 from plait.core.errors import DataError, RunError
 from plait.workflow.fit import fit, resume
@@ -190,6 +190,23 @@ def test_a_modality_that_training_never_saw_is_left_out_and_said_so():
     assert "sensor" not in found.model.names
     assert any("'sensor' is left out" in warning for warning in found.warnings)
     assert len(found.model.predict(data)) == 60
+
+
+def test_the_decoder_of_a_modality_that_is_left_out_goes_with_it(tmp_path):
+    data = {**columns(60), "part": splits(60)}
+    recipe = {
+        **RECIPE,
+        "heads": {"sensor": {"foreign:Decoder": {}}},
+        "objectives": {"supervised": {}, "again": {"use": "foreign:Reconstruct"}},
+    }
+    with_it = quick(data, split="part", recipe=recipe)
+    assert any(name.startswith("heads.sensor.") for name, _ in with_it.model.network.named_parameters())
+    assert with_it.history[-1]["train"]["again/sensor"] < with_it.history[0]["train"]["again/sensor"]
+    data["sensor"] = [None] * 48 + data["sensor"][48:]
+    data["part"] = ["train"] * 40 + ["validation"] * 8 + ["test"] * 12
+    without = quick(data, split="part", recipe=recipe, out=tmp_path / "run")
+    assert set(without.model.network.heads) == {"label"}
+    assert len(Model.load(tmp_path / "run").predict(data)) == 60
 
 
 def test_a_column_that_is_all_empty_does_no_harm():

@@ -95,7 +95,9 @@ class Outputs:
         layers: int = 0,
     ) -> Outputs:
         """keep: [B, M] False where a modality's tokens are hidden from everything after the encoders."""
-        return cls(_Run(network, batch.size, batch.present, batch.targets, pieces, seed, keep=keep, layers=layers))
+        # Of the network's own modalities: a teacher may know fewer than the batch has.
+        present = batch.having(network.names)
+        return cls(_Run(network, batch.size, present, batch.targets, pieces, seed, keep=keep, layers=layers))
 
     def gathered(self, gather: Gather | None) -> Outputs:
         """The same pass, read over all processes."""

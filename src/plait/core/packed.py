@@ -7,7 +7,7 @@ an unlabelled sample is an absent cell like any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -230,9 +230,13 @@ class Batch:
     @property
     def present(self) -> Tensor:
         """[B, M] bool, modalities in order."""
-        if not self.modalities:
-            return torch.zeros(self.size, 0, dtype=torch.bool)
-        return torch.stack([part.present(self.size) for part in self.modalities.values()], 1)
+        return self.having(tuple(self.modalities))
+
+    def having(self, names: Sequence[str]) -> Tensor:
+        """[B, len(names)] bool: who has which of these; of one that the batch does not know, nobody."""
+        nobody = torch.zeros(self.size, dtype=torch.bool, device=self.ids.device)
+        columns = [self.modalities[name].present(self.size) if name in self.modalities else nobody for name in names]
+        return torch.stack(columns, 1) if columns else nobody.new_zeros(self.size, 0)
 
     def take(self, index: Tensor) -> Batch:
         """The samples at `index` [b], distinct, renumbered in that order."""

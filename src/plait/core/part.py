@@ -103,12 +103,12 @@ class Clock:
 
 
 class Training(Protocol):
-    """What `prepare` may look at: the training rows, as they are, without views."""
+    """Rows that `prepare` or `settle` may look at, as they are, without views."""
 
     size: int
 
     def batches(self, limit: int | None = None) -> Iterator[Batch]:
-        """Training rows in order; at most about `limit` of them, evenly spread."""
+        """The rows in order; at most about `limit` of them, evenly spread."""
 
     def outputs(self, limit: int | None = None) -> Iterator[Outputs]:
         """The network's outputs on them, in eval mode and without gradient."""
@@ -132,6 +132,13 @@ class Part(nn.Module):
         """Once, before training: statistics, memory banks, neighbours.  Keep them in buffers, which are saved.
 
         A buffer whose shape only the data tell is registered as None in `build`.
+        """
+
+    def settle(self, held_out: Training) -> None:
+        """Once, after all training, with the weights that are kept: what only rows can tell that taught nothing.
+
+        held_out: the validation rows; it is not called if there are none.  For a few numbers, kept in buffers: these
+        rows also pick the epoch, and the test rows report.
         """
 
     def terms(self, out: Outputs, g: torch.Generator) -> Terms:

@@ -42,7 +42,8 @@ class Training(_Strict):
     optimizer: adamw or sgd with their arguments.  warmup: share of the steps.  clip: largest norm of the gradient.
     ema: momentum of the averaged weights that are evaluated and saved; null: the weights themselves.
     precision: no, bf16 or fp16; auto takes what the device has.
-    monitor: what validation picks the best epoch by; auto: the first target's own measure, or the loss.
+    monitor: what validation picks the best epoch by; auto: the first target's own measure, or the loss; last: the last
+    epoch is taken, and nothing is picked.
     checkpoint: optimiser steps between checkpoints inside an epoch; null: only at its end.
     """
 
@@ -111,8 +112,8 @@ class Recipe(_Strict):
 
     width: D of all tokens.  encoders: by modality, or by kind for all modalities of that kind.
     heads: by target (or modality, for a decoder).  weights: factors of terms by glob, such as {"singles/*": 0.3}.
-    In `objectives`, `balance` and `teachers`, `use` lets a component stand under another name, and in `objectives`
-    `weight` is the factor of all its terms.
+    In `adapters`, `missing`, `objectives`, `balance` and `teachers`, `use` lets a component stand under another name,
+    and in `objectives` `weight` is the factor of all its terms.
     """
 
     width: Count = 128
@@ -197,7 +198,7 @@ class Recipe(_Strict):
                     yield "views", f"views.{key}.{name}", name, arguments
 
 
-_NAMED = ("objectives", "balance", "teachers")
+_NAMED = ("adapters", "missing", "objectives", "balance", "teachers")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class HubModel:
     def __init__(self, name: str, kind: Kind, dtype: torch.dtype = torch.float32, offline: bool = False) -> None:
         transformers = need("transformers", "text")
         self.kind, self.offline, self.name = kind, offline, name
+        # Bars on stderr for what takes milliseconds, also where nobody watches.
+        transformers.utils.logging.disable_progress_bar()
         try:
             self.processor: Any = getattr(transformers, _LOADERS[kind]).from_pretrained(name, local_files_only=offline)
             self.model: nn.Module = transformers.AutoModel.from_pretrained(name, local_files_only=offline, dtype=dtype)

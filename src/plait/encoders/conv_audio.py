@@ -1,13 +1,13 @@
 """Sound as log-mel frames through convolutions over time: one token per patch of frames.
 
-Frames are 10 ms apart.  Convolutions halve the time until a patch is one place; hidden patches and what lies beyond
-the end are replaced by the mean spectrum at every step.   Relatives: conv_image, frozen.
+Frames are 10 ms apart.  Eight of them at a time are mapped to one place, which is one matrix product; convolutions
+then halve the time until a patch is one place.  Hidden patches and what lies beyond the end are zero at every step.
+Relatives: conv_image, frozen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from ._logmel import RATE, log_mel
 from ._standardise import Standardise, cells_of
 from ._trunk import Depth, Positions, Trunk, lengths, within
 
+TOGETHER = 8
+"""Frames that make the first place."""
 SAMPLE = 2_000
 FLOOR = -8.0
 """log10 of the least power: what silence has."""
@@ -42,13 +44,14 @@ class ConvAudio(Encoder):
         seconds: Positive = 10.0,
         mels: Count = 64,
         patch: Count = 64,
-        channels: Count = 64,
-        depth: Depth = 1,
+        channels: Count = 32,
+        depth: Depth = 0,
         heads: Count = 4,
         dropout: Rate = 0.1,
     ) -> None:
         super().__init__()
         self.halvings = halvings(patch)
+        self.together = min(patch, TOGETHER)
         self.seconds, self.mels, self.patch, self.channels = seconds, mels, patch, channels
         self.depth, self.heads, self.dropout = depth, heads, dropout
 
@@ -68,11 +71,11 @@ class ConvAudio(Encoder):
     def build(self, spec: Spec, place: Place) -> None:
         if hasattr(self, "steps"):
             return
-        widths = [self.mels] + [self.channels] * self.halvings
         self.standardise = Standardise(self.mels)
+        self.first = nn.Sequential(nn.Linear(self.together * self.mels, self.channels), nn.GELU())
         self.steps = nn.ModuleList(
-            nn.Sequential(nn.Conv1d(inputs, outputs, 5, 2, 2), ChannelNorm(outputs), nn.GELU())
-            for inputs, outputs in pairwise(widths)
+            nn.Sequential(nn.Conv1d(self.channels, self.channels, 5, 2, 2), ChannelNorm(self.channels), nn.GELU())
+            for _ in range(self.halvings - halvings(self.together))
         )
         self.linear = nn.Linear(self.channels, spec.width)
         self.positions = Positions(spec.width)
@@ -102,7 +105,11 @@ class ConvAudio(Encoder):
 
     def forward(self, pieces: Tokens, layers: int = 0) -> Tokens:
         visible = pieces.visible
-        values = self.standardise(torch.unflatten(pieces.values, 2, (self.patch, -1))).flatten(1, 2).transpose(1, 2)
+        frames = self.standardise(torch.unflatten(pieces.values[visible], 1, (self.patch, -1)))
+        groups = frames.flatten(1).unflatten(1, (-1, self.together * self.mels))
+        mapped = groups.new_zeros(*visible.shape, groups.shape[1], self.channels)
+        mapped[visible] = self.first(groups)
+        values = mapped.flatten(1, 2).transpose(1, 2)
         for step in self.steps:
             seen = visible.repeat_interleave(values.shape[2] // visible.shape[1], 1)
             values = step(values.masked_fill(~seen.unsqueeze(1), 0.0))

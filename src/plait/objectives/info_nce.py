@@ -21,7 +21,7 @@ from plait.core.outputs import State
 from plait.core.packed import Packed
 from plait.core.part import Objective, Place, Spec, Terms
 
-from ._pairs import Duplicates, Pairs, pair, pairs_of
+from ._pairs import Duplicates, Pairs, each, pairs_of
 
 
 def info_nce(a: Tensor, b: Tensor, scale: Tensor, ignore: Tensor | None = None) -> Tensor:
@@ -69,8 +69,7 @@ class InfoNCE(Objective):
         out, scale = state.of(), self.log_scale.exp()
         if self.temperature == "learned":
             scale = scale.clamp_max(100)
-        terms: Terms = {}
-        for a, b in self.pairs:
-            x, y, rows, same = pair(out, a, b, self.duplicates)
-            terms[f"{a}~{b}"] = Packed(info_nce(x, y, scale, same) / len(self.pairs), rows)
-        return terms
+        return {
+            pair.name: Packed(info_nce(pair.a, pair.b, scale, pair.same) / len(self.pairs), pair.rows)
+            for pair in each(out, self.pairs, self.duplicates)
+        }

@@ -19,7 +19,7 @@ from plait.core.outputs import State
 from plait.core.packed import Packed
 from plait.core.part import Objective, Place, Spec, Terms
 
-from ._pairs import Duplicates, Pairs, pair, pairs_of
+from ._pairs import Duplicates, Pairs, each, pairs_of
 
 
 def siglip(a: Tensor, b: Tensor, scale: Tensor, bias: Tensor, ignore: Tensor | None = None) -> Tensor:
@@ -55,8 +55,7 @@ class SigLIP(Objective):
 
     def forward(self, state: State) -> Terms:
         out, scale = state.of(), self.log_scale.exp()
-        terms: Terms = {}
-        for a, b in self.pairs:
-            x, y, rows, same = pair(out, a, b, self.duplicates)
-            terms[f"{a}~{b}"] = Packed(siglip(x, y, scale, self.bias, same) / len(self.pairs), rows)
-        return terms
+        return {
+            pair.name: Packed(siglip(pair.a, pair.b, scale, self.bias, pair.same) / len(self.pairs), pair.rows)
+            for pair in each(out, self.pairs, self.duplicates)
+        }

@@ -149,14 +149,21 @@ def _retrieval(report: Report) -> str:
     found = {p: e for p, e in report.evaluation.get("retrieval", {}).items() if defined(e.get("recall@10"))}
     if not found:
         return ""
-    pair = max(found, key=lambda p: found[p]["recall@10"])
+    # Few queries reach any figure, and a small gallery a high one.
+    enough = {p: e for p, e in found.items() if e.get("queries", 0) >= FEW} or found
+    pair = max(enough, key=lambda p: enough[p]["recall@10"] - _chance(enough[p]))
     entry = found[pair]
     source, _, wanted = pair.partition("->")
     said = (
         f"Searching with {source} finds the matching {wanted} among the first 10 of {entry['gallery']:,} "
         f"in {number(entry['recall@10'], 'recall@10', 0)} of the searches"
     )
-    return f"{said} (by chance {number(min(1.0, 10 / entry['gallery']), 'recall@10', 0)})." if entry["gallery"] else ""
+    return f"{said} (by chance {number(_chance(entry), 'recall@10', 0)})."
+
+
+def _chance(entry: Mapping[str, Any]) -> float:
+    """Recall at 10 of a random order."""
+    return float(entry["chance"]["recall@10"])
 
 
 def _calibration(report: Report) -> str:

@@ -6,50 +6,32 @@ import fnmatch
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
-from plait.core.assemble import assemble, chain, encoder_for, single
-from plait.core.component import complaint, configure
+from plait.core.assemble import assemble, encoder_for
 from plait.core.errors import RecipeError, nearest
 from plait.core.meter import Meter
 from plait.core.network import Network, load_tensors
 from plait.core.outputs import Outputs
 from plait.core.packed import Batch, Packed, Prediction, together
-from plait.core.part import (
-    Balance,
-    Clock,
-    Draw,
-    Encoder,
-    Head,
-    Index,
-    Objective,
-    Part,
-    Place,
-    Sampler,
-    Spec,
-    Teacher,
-    View,
-)
+from plait.core.part import Balance, Clock, Draw, Encoder, Head, Index, Part, Place, Spec
 from plait.core.random import generator, seeded
 from plait.core.recipe import Recipe, Stage
-from plait.core.recipe import Training as TrainingSettings
 
 from . import checkpoint, optim
 from .processes import Processes
+from .stages import Parts, check, check_globs, stages_of, watchers
 from .step import Step
 
 CHECKPOINT = "checkpoint.safetensors"
 HISTORY = "metrics.jsonl"
-
-T = TypeVar("T")
 
 
 class Rows(Index, Protocol):
@@ -95,8 +77,8 @@ Watch = Callable[[dict[str, Any]], None]
 """Called after each epoch with its line of the history."""
 
 
-class _TrainingRows:
-    """What `Part.prepare` may look at."""
+class _PlainRows:
+    """Rows without views, for `Part.prepare` and `Part.settle`."""
 
     def __init__(self, rows: Rows, network: Network, device: torch.device, batch: int = 256) -> None:
         self.rows, self.network, self.device, self.size, self.batch = rows, network, device, rows.size, batch
@@ -143,17 +125,10 @@ def run(
     began = time.perf_counter()
     saved = checkpoint.read(folder / CHECKPOINT) if folder and (folder / CHECKPOINT).exists() else None
     history: list[dict[str, Any]] = list(saved["history"]) if saved else []
-    stages = _stages(recipe)
-    for number, (stage, _) in enumerate(stages):
-        for i, named in enumerate(stage.data):
-            for name, arguments in named.items():
-                configure("edits", name, arguments, f"stages.{number}.data.{i}.{name}")
+    stages = stages_of(recipe)
     asking = watchers(recipe)
     network = assemble(recipe, spec, encoders, seed, asking)
-    for number, (stage, _) in enumerate(stages):
-        # Those of the step's own parts are not made yet.
-        own = [glob for glob in stage.train or () if not glob.startswith(("objectives.", "balance.", "views."))]
-        _check_globs(own, dict(network.named_parameters()), number)
+    check([stage for stage, _ in stages], network)
     first = saved["stage"] if saved else 0
     steps = 0
     best: dict[str, Any] = {}
@@ -167,89 +142,8 @@ def run(
         saved = None
         loop.run(history, folder, watch)
         steps, best = loop.clock.step, loop.best
+    loop.settle()
     return Trained(network, best, steps, time.perf_counter() - began, history)
-
-
-def watchers(recipe: Recipe) -> list[Part]:
-    """Every part of any stage that is not the network's, and may need something of it."""
-    return [part for _, parts in _stages(recipe) for _, part in parts.all()]
-
-
-@dataclass
-class _Parts:
-    """One stage's parts, configured."""
-
-    objectives: dict[str, Objective]
-    balance: dict[str, Balance]
-    views: dict[str, list[View]]
-    teachers: dict[str, Teacher]
-    sampler: Sampler
-    weights: dict[str, float]
-    settings: TrainingSettings
-
-    def outside(self) -> list[tuple[Place, Part]]:
-        """Those that are not in the step: nothing trains them."""
-        rules: list[tuple[Place, Part]] = [(Place("teachers", name), rule) for name, rule in self.teachers.items()]
-        return [*rules, (Place("sampler", ""), self.sampler)]
-
-    def all(self) -> list[tuple[Place, Part]]:
-        slots: dict[str, Mapping[str, Part]] = {"objectives": self.objectives, "balance": self.balance}
-        named = [(Place(slot, name), part) for slot, parts in slots.items() for name, part in parts.items()]
-        views = [(Place("views", name), view) for name, chain in self.views.items() for view in chain]
-        return [*named, *views, *self.outside()]
-
-
-def _stages(recipe: Recipe) -> list[tuple[Stage, _Parts]]:
-    """Each stage's own choice where it makes one, else the recipe's.  RecipeError says in which stage."""
-    return [(stage, _parts(recipe, stage, number)) for number, stage in enumerate(recipe.stages or [Stage()])]
-
-
-def _parts(recipe: Recipe, stage: Stage, number: int) -> _Parts:
-    def pick(slot: str, make: Callable[[Any], T]) -> T:
-        own = getattr(stage, slot)
-        if own is None:
-            return make(getattr(recipe, slot))
-        try:
-            return make(own)
-        except RecipeError as error:
-            raise RecipeError(f"stages.{number}.{error}") from error
-
-    known = TrainingSettings.model_fields
-    for key in stage.training:
-        if key not in known:
-            raise RecipeError(f"stages.{number}.training: there is no setting {key!r}.{nearest(key, known)}")
-    try:
-        settings = TrainingSettings.model_validate({**recipe.training.model_dump(), **stage.training})
-    except ValidationError as error:
-        raise RecipeError(complaint(error, f"stages.{number}.training")) from error
-    weights = dict(pick("weights", dict))
-    for name, weight in pick("objectives", _weights).items():
-        weights[f"{name}/*"] = weights.get(f"{name}/*", 1.0) * weight
-    return _Parts(
-        pick("objectives", lambda named: chain("objectives", named, reserved=("weight",))),
-        pick("balance", lambda named: chain("balance", named)),
-        pick("views", _views),
-        pick("teachers", lambda named: chain("teachers", named)),
-        pick("sampler", lambda named: single("sampler", named)),
-        weights,
-        settings,
-    )
-
-
-def _views(named: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, list[View]]:
-    return {
-        name: [configure("views", view, args, f"views.{name}.{view}") for one in chain for view, args in one.items()]
-        for name, chain in named.items()
-    }
-
-
-def _weights(objectives: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """The factors that stand with the objectives."""
-    found = {name: arguments["weight"] for name, arguments in objectives.items() if "weight" in arguments}
-    for name, value in found.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-            raise RecipeError(f"objectives.{name}.weight: a number of at least 0 was expected, found {value!r}.")
-    return {name: float(value) for name, value in found.items()}
 
 
 class _Loop:
@@ -258,7 +152,7 @@ class _Loop:
     def __init__(
         self,
         network: Network,
-        parts: _Parts,
+        parts: Parts,
         stage: Stage,
         data: Data,
         judge: Judge,
@@ -272,8 +166,9 @@ class _Loop:
         self.accelerator = _accelerator(parts.settings.precision)
         self.device = self.accelerator.device
         self.processes = Processes()
+        assert self.processes.world == self.accelerator.num_processes
         network.to(self.device)
-        train = _TrainingRows(data.train, network, self.device)
+        train = _PlainRows(data.train, network, self.device)
         if saved is None and (number == 0 or stage.start == "fresh"):
             network.prepare(train)
         if saved is None and stage.start not in ("previous", "fresh"):
@@ -328,7 +223,7 @@ class _Loop:
     def _select(self, train: list[str] | None) -> None:
         """Which parameters learn; what is frozen is in eval mode too."""
         named = {name.removeprefix("network."): p for name, p in self.step.named_parameters()}
-        _check_globs(train or (), named, self.number)
+        check_globs(train or (), named, self.number)
         for name, parameter in named.items():
             if train is None:
                 parameter.requires_grad_(getattr(parameter, "learns", True))
@@ -354,8 +249,8 @@ class _Loop:
         if asked == "auto":
             target = next((name for name in targets if self._labelled(name)), "")
             measure = self.judge.main(targets[target].kind) if target else "loss"
-        if not target and measure == "loss":
-            return "loss", False
+        if not target and measure in ("loss", "last"):
+            return measure, False
         target = target or next(iter(targets), "")
         if target not in targets:
             raise RecipeError(f"training.monitor: there is no target {target!r}.{nearest(target, targets)}")
@@ -389,6 +284,15 @@ class _Loop:
         elif self.average is not None:
             self.average.swap()
         self.step.eval()
+
+    def settle(self) -> None:
+        """After the last stage: every part looks at the validation rows once."""
+        if self.data.validation is None or self.data.validation.size == 0:
+            return
+        held_out = _PlainRows(self.data.validation, self.network, self.device)
+        for place, part in (*self.network.parts(), *self.step.parts()):
+            with seeded(self.seed, "settle", str(place)):
+                part.settle(held_out)
 
     def _stalled(self) -> bool:
         patience = self.settings.early_stopping
@@ -459,7 +363,9 @@ class _Loop:
         if modulating:
             branches = self.network.branches()
             for name, part in modulating.items():
-                part.gradients(branches, self.step.seen_by(name))
+                # Equal on all processes, as the gradients are.
+                with seeded(self.seed, self.clock.step, "gradients", name):
+                    part.gradients(branches, self.step.seen_by(name))
         if self.settings.clip is not None:
             nn.utils.clip_grad_norm_(self.learning, self.settings.clip)
 
@@ -498,6 +404,8 @@ class _Loop:
         """Whether the epoch is the best yet, by validation.  RecipeError if validation does not have the measure."""
         validation = line["validation"]
         if not validation:
+            return
+        if self.monitor == "last":
             return
         if self.monitor not in validation:
             raise RecipeError(
@@ -567,18 +475,6 @@ class _Loop:
         self.best, self.best_tensors, self.waiting = state["best"], state["best_tensors"], state["waiting"]
 
 
-def _check_globs(globs: Iterable[str], parameters: Iterable[str], number: int) -> None:
-    known = list(parameters)
-    for glob in globs:
-        if not any(fnmatch.fnmatchcase(name, glob) for name in known):
-            raise RecipeError(f"stages.{number}.train: {glob!r} matches no parameter.{nearest(glob, _owners(known))}")
-
-
-def _owners(parameters: Iterable[str]) -> set[str]:
-    """What a glob usually names: encoders.image.* and its like."""
-    return {".".join(name.split(".")[:2]) + ".*" for name in parameters}
-
-
 def _accelerator(precision: str) -> Any:
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
@@ -592,7 +488,9 @@ def _accelerator(precision: str) -> Any:
     AcceleratorState._reset_state()
     # A modality that nobody has in a batch leaves its encoder unused.
     kwargs = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(mixed_precision=precision, kwargs_handlers=[kwargs])
+    # Without the word, processes without a GPU would start a group and then not average their gradients.
+    cpu = not (torch.cuda.is_available() or torch.xpu.is_available() or torch.backends.mps.is_available())
+    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[kwargs])
 
 
 def _decisions(

@@ -65,6 +65,12 @@ class Step(nn.Module):
         self.views = Named({name: nn.ModuleList(chain) for name, chain in (views or {}).items()})
         self.weights = dict(weights or {})
         self._factors: dict[str, float] = {}
+        for name in self.balance:
+            if name in self.objectives:
+                raise RecipeError(
+                    f"balance.{name}: an objective has the same name, and terms go by it. Give one of them another "
+                    "name, and say with `use` which component it is."
+                )
         self.seed = seed
         self.processes = processes or Processes()
         rules = [(Place("teachers", name), rule) for name, rule in (teachers or {}).items()]
@@ -74,8 +80,10 @@ class Step(nn.Module):
                 part.build(network.spec, place)
         self._teacher_rules = dict(teachers or {})
         # Not registered: the optimiser, state_dict and DDP must not see them.
+        device = next(network.parameters()).device
         self.__dict__["teachers"] = {
-            name: rule.start(network).requires_grad_(False).eval() for name, rule in self._teacher_rules.items()
+            name: rule.start(network).requires_grad_(False).eval().to(device)
+            for name, rule in self._teacher_rules.items()
         }
         self.__dict__["memory"] = {name: {} for name, _ in self._asking()}
         self.__dict__["_last"] = None
@@ -222,9 +230,10 @@ class Step(nn.Module):
         probes = self._measure(batch, clock, meter, memo, gather) if self.training else {}
         factors = {name: self.factor(name) for name in found}
         # Only in training: a component may learn from being asked.
-        for balance in self.balance.values() if self.training else ():
-            assert isinstance(balance, Balance)
-            for name, factor in balance.weigh(tuple(found), meter).items():
+        for own, balance in self.balance.items() if self.training else ():
+            with self._draws(f"{own}/weigh", True, clock):
+                weighed = balance.weigh(tuple(found), meter)
+            for name, factor in weighed.items():
                 factors[name] *= factor
         self.__dict__["_last"] = (batch, clock, meter, memo, gather)
         return self._total(found, factors, probes, batch.ids.device)
@@ -339,7 +348,8 @@ class Step(nn.Module):
                 limit, old = part.memory[key], own.get(key)
                 own[key] = value.detach() if limit == 0 or old is None else torch.cat([old, value.detach()])[-limit:]
         for name, rule in self._teacher_rules.items():
-            rule.update(self.teachers[name], self.network, step)
+            with seeded(self.seed, step, "teachers", name):
+                rule.update(self.teachers[name], self.network, step)
 
     def seen_by(self, name: str) -> State:
         """What an objective saw in the last pass."""

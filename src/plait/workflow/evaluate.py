@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from plait.core.assemble import encoder_for
-from plait.core.errors import DataError, MissingExtra, RunError
+from plait.core.errors import DataError, MissingExtra, RecipeError, RunError
 from plait.data.dataset import Dataset
 from plait.data.duplicates import equal_groups
 from plait.data.table import Table
 from plait.measures import calibration, presence, retrieval, scores
+from plait.training.runs import CONFIG
 
 from .fit import Watch, train
-from .model import CONFIG, Model
+from .model import Model
 from .prepare import Encoded, Progress, silent
 from .run import EVALUATION, own_rows, plain, read_splits, write_json
 
@@ -79,7 +81,7 @@ def evaluate(
     if singles and model.targets and len(model.names) > 1:
         try:
             alone = single_models(model, (table, encoded) if own is not None else None, progress, watch)
-        except RunError as error:
+        except (RunError, RecipeError) as error:
             notes.append(f"No single-modality models: {error}")
     found = assess(model, table, encoded, test, alone, seed)
     found.notes += notes
@@ -269,22 +271,20 @@ def _retrieval(
 ) -> dict[str, Any]:
     """Every ordered pair of modalities, on the rows that have both.
 
-    Rows with an equal cell of either modality are the same to a searcher: each is a hit for the other.
+    A row with an equal cell of either modality is as good an answer as the query's own.
     """
-    found = model.embeddings(dataset)
+    found = {name: part for name, part in model.embeddings(dataset).items() if name != "joint"}
     seen = table.take(test)
+    same = {name: equal_groups(seen, [name]) for name in found}
     out: dict[str, Any] = {}
-    for one in found:
-        for other in found:
-            if one == other or "joint" in (one, other):
-                continue
-            rows = np.intersect1d(found[one][0], found[other][0])
-            if len(rows) < 2:
-                continue
-            same = equal_groups(seen, (one, other))[rows]
-            queries = found[one][1][np.searchsorted(found[one][0], rows)]
-            gallery = found[other][1][np.searchsorted(found[other][0], rows)]
-            ranks = retrieval.rank(queries, gallery, same, same)
-            own = None if groups is None else groups[rows]
-            out[f"{one}->{other}"] = retrieval.retrieval(ranks, groups=own, seed=seed)
+    for one, other in itertools.permutations(found, 2):
+        rows = np.intersect1d(found[one][0], found[other][0])
+        if len(rows) < 2:
+            continue
+        equal = np.stack([same[one][rows], same[other][rows]], 1)
+        queries = found[one][1][np.searchsorted(found[one][0], rows)]
+        gallery = found[other][1][np.searchsorted(found[other][0], rows)]
+        ranks = retrieval.rank(queries, gallery, equal, equal)
+        own = None if groups is None else groups[rows]
+        out[f"{one}->{other}"] = retrieval.retrieval(ranks, groups=own, seed=seed)
     return out

@@ -25,9 +25,10 @@ from plait.data.table import Table
 from plait.measures import scores
 from plait.training import loop
 from plait.training.checkpoint import WEIGHTS
+from plait.training.runs import CONFIG, read_config
 
 from .defaults import resolve
-from .model import CONFIG, Model, read_config
+from .model import Model
 from .prepare import Encoded, Progress, encode, silent, spec_of, trained_on
 from .run import EVALUATION, FIT, again, begin, locked, plain, read_splits, versions, write_json, write_splits
 
@@ -179,7 +180,8 @@ def _rank() -> int:
 
 
 def _named(source: Any) -> str | None:
-    return str(source) if isinstance(source, (str, Path)) else None
+    """The source's path, which must still be right when the run is taken up from another folder."""
+    return str(Path(source).absolute()) if isinstance(source, (str, Path)) else None
 
 
 def _begin(
@@ -240,6 +242,9 @@ def train(
     left_out = [name for name in table.schema.modalities if name not in encoded.dataset.names]
     warnings = [f"{name!r} is left out: no training row has a usable cell of it." for name in left_out]
     _check_targets(table, encoded.dataset, rows["train"])
+    # Their decoders go with them.
+    heads = {name: head for name, head in recipe.heads.items() if name not in left_out}
+    recipe = recipe.model_copy(update={"heads": heads})
     spec = spec_of(recipe, table.schema, encoded.dataset.stores)
     parts = {part: encoded.dataset.take(where) for part, where in rows.items()}
 

@@ -12,26 +12,24 @@ import torch
 import yaml
 from safetensors.torch import save
 
-from plait.core.assemble import assemble, encoder_for
-from plait.core.errors import DataError, RunError, nearest
+from plait.core.errors import DataError, nearest
 from plait.core.network import Network
 from plait.core.outputs import Outputs
-from plait.core.part import Head, Modality, Spec, Target
+from plait.core.part import Head, Target
 from plait.core.recipe import Recipe
 from plait.data.cache import writing
 from plait.data.dataset import Dataset
 from plait.data.read import read
 from plait.data.schema import Schema
 from plait.data.table import Table
-from plait.training.checkpoint import WEIGHTS, weights, write_bytes
-from plait.training.loop import watchers
+from plait.training.checkpoint import WEIGHTS, write_bytes
+from plait.training.runs import CONFIG, describe, load_network, read_config
 
 from .prepare import Encoded, Progress, encode, silent
 
 if TYPE_CHECKING:
     from .evaluate import Evaluation
 
-CONFIG = "config.yaml"
 SCHEMA = "schema.yaml"
 BATCH = 256
 
@@ -182,19 +180,9 @@ class Model:
         return folder
 
     def _config(self) -> dict[str, Any]:
-        spec = self.network.spec
         return {
             **self.info,
-            "spec": {
-                "modalities": {
-                    name: {"kind": m.kind, "shape": list(m.shape), "ragged": m.ragged, "details": dict(m.details)}
-                    for name, m in spec.modalities.items()
-                },
-                "targets": {
-                    name: {"kind": target.kind, "classes": list(target.classes)}
-                    for name, target in spec.targets.items()
-                },
-            },
+            "spec": describe(self.network.spec),
             "prior": self.prior,
             "recipe": self.recipe.dump(),
         }
@@ -203,40 +191,10 @@ class Model:
     def load(cls, folder: str | Path, cache: Path | None = None) -> Model:
         """A saved model or finished run.  RunError if the folder holds none."""
         folder = Path(folder)
-        config = read_config(folder)
-        if "spec" not in config:
-            raise RunError(f"The run in {folder} is not finished. Go on with: plait fit --resume {folder}")
-        recipe = Recipe.parse(config.pop("recipe"), str(folder / CONFIG))
-        said = config.pop("spec")
-        spec = Spec(
-            recipe.width,
-            recipe.embedding,
-            {
-                name: Modality(m["kind"], tuple(m["shape"]), m["ragged"], m["details"])
-                for name, m in said["modalities"].items()
-            },
-            {name: Target(t["kind"], tuple(t["classes"])) for name, t in said["targets"].items()},
-        )
-        encoders = {name: encoder_for(recipe, name, modality.kind) for name, modality in spec.modalities.items()}
-        network = assemble(recipe, spec, encoders, config.get("seed", 0), watchers(recipe))
-        network.load_tensors(weights(folder))
-        network.eval()
-        schema = Schema.load(folder / SCHEMA)
-        return cls(network, recipe, schema, config.pop("prior"), config, cache, folder)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """A run's config.yaml.  RunError if there is none."""
-    path = folder / CONFIG
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(f"{folder} is not a run: it has no {CONFIG}.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise RunError(f"{path} is not the configuration of a run.")
-    return config
+        network, recipe = load_network(folder)
+        said = read_config(folder)
+        info = {key: value for key, value in said.items() if key not in ("spec", "prior", "recipe")}
+        return cls(network, recipe, Schema.load(folder / SCHEMA), said["prior"], info, cache, folder)
 
 
 def decide(target: Target, values: np.ndarray) -> np.ndarray:

@@ -19,9 +19,10 @@ from plait.data.kinds import image
 from plait.data.table import Table
 from plait.report.report import Cell, Column, Found, Report, Search, write_report
 from plait.training.loop import HISTORY
+from plait.training.runs import read_config
 
 from . import card
-from .model import Model, read_config
+from .model import Model
 from .run import EVALUATION, FIT, own_rows, read_splits
 
 if TYPE_CHECKING:

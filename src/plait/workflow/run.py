@@ -23,8 +23,9 @@ from plait.data.cache import writing
 from plait.data.read import read
 from plait.data.schema import Schema
 from plait.data.table import Table
+from plait.training.runs import CONFIG
 
-from .model import CONFIG, SCHEMA, Model
+from .model import SCHEMA, Model
 
 SPLITS = "splits.parquet"
 DATA = "data.json"

@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 from scipy.stats import qmc
 
+from plait.core.errors import DataError
 from plait.core.recipe import Recipe
 from plait.data.cache import writing
 from plait.data.read import read
@@ -121,7 +122,10 @@ def tune(
     )
     chosen = resolve(table.schema, recipe, settings)
     rows = split_rows(table, seed=seed)
-    inner = list(_folds(table, np.union1d(rows["train"], rows["validation"]), k, seed))
+    try:
+        inner = list(_folds(table, np.union1d(rows["train"], rows["validation"]), k, seed))
+    except ValueError as error:
+        raise DataError(f"The table is too small to tune on: {error}") from error
     stored: dict[str, Encoded] = {}
     done: list[Trial] = []
     measure = ""
