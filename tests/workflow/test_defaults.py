@@ -37,7 +37,8 @@ def test_one_modality_has_nothing_to_align_with():
 def test_pretrained_text_is_taken_where_its_package_is(monkeypatch, installed):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
     encoder = default_recipe(schema())["encoders"]["caption"]
-    assert encoder == ({"frozen": {"model": "minilm-l6"}} if installed else {"hashed_text": {}})
+    assert next(iter(encoder)) == ("frozen" if installed else "hashed_text")
+    assert encoder.get("frozen", {}).get("model") == ("minilm-l6" if installed else None)
 
 
 def test_an_encoder_by_kind_stands_for_all_of_that_kind_but_the_named():
