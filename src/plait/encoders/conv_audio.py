@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from plait.core.component import Count, Positive, Rate
 from plait.core.packed import Packed, Tokens
@@ -90,9 +89,10 @@ class ConvAudio(Encoder):
     def cut(self, cells: Packed) -> Tokens:
         """[P, T', mels] -> [P, T, patch * mels]: frames in order; after the end of a sound, silence."""
         length = lengths(cells)
-        extra = -cells.values.shape[1] % self.patch
-        frames = F.pad(cells.values.float(), (0, 0, 0, extra))
-        frames = frames.masked_fill(~within(length, frames.shape[1]).unsqueeze(2), FLOOR)
+        count, steps, mels = cells.values.shape
+        inside = within(length, steps)
+        frames = torch.full((count, steps + -steps % self.patch, mels), FLOOR, device=cells.values.device)
+        frames[:, :steps][inside] = cells.values[inside].float()
         values = torch.unflatten(frames, 1, (-1, self.patch)).flatten(2)
         mask = within(-(-length // self.patch), values.shape[1])
         return Tokens(values, cells.rows, mask, notes=cells.notes | {"length": length}, blend=cells.blend)
