@@ -10,8 +10,8 @@ Stratified 5-fold splits of the labelled rows that tear no group, `--repeats` ti
                (InfoNCE); ridge regression onto the caption's features; Plait's two models
 
 The features are those that Plait's frozen encoders store: efficientnet-lite0's last stage (1280) and MiniLM (384); the
-tuned baselines get the stages that Plait's default gets.  Baselines learn from all training rows; of Plait's, a sixth
-picks the epoch.
+tuned baselines get the stages that Plait's default gets.  All methods learn from all training rows: Plait twice, first
+without a sixth of them, which chooses how far each modality is trusted.
 
 Intervals are of 95 %, paired: of accuracy by groups of rows (plait.measures.paired), of the others by folds,
 mean d +- t(.975, J - 1) s sqrt(1 / J + n_test / n_train) (Nadeau & Bengio, Machine Learning 2003).

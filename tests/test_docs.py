@@ -112,7 +112,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     written = {block.title for block in BLOCKS if block.title}
     for name in re.findall(r"`((?:\.?[\w-]+/)+(?:[\w-]+\.\w+)?)`", text):
-        if name.startswith(("run/", "singles/", "runs/", ".venv/")) or name in written:
+        if name.startswith(("run/", "singles/", "refit/", "runs/", ".venv/")) or name in written:
             continue
         bases = (ROOT, ROOT / "src", ROOT / "src" / "plait", ROOT / "src" / "plait" / "training")
         assert any((base / name).exists() for base in bases), name

@@ -5,9 +5,11 @@ import tiny
 import torch
 from torch import nn
 
+from plait.core.assemble import encoder_for
 from plait.core.errors import RecipeError, RunError
 from plait.core.network import Network
 from plait.core.part import Adapter, Modality, Place, Spec, Target
+from plait.core.recipe import Recipe
 
 
 def test_a_part_left_out_changes_no_others_initial_weights() -> None:
@@ -55,9 +57,9 @@ def test_awkward_column_names() -> None:
 
 
 def test_an_encoder_of_another_kind_is_refused() -> None:
-    spec = Spec(16, 8, {"m": Modality("image", (4, 4, 3))}, {})
-    with pytest.raises(RecipeError, match=r"^encoders.m: Flat takes vector or tokens, but 'm' is image"):
-        Network({"m": tiny.Flat()}, tiny.part("fusion", "mean"), {}).build(spec)
+    recipe = Recipe.parse({"encoders": {"m": {"vector": {}}}})
+    with pytest.raises(RecipeError, match=r"^encoders.m.vector: it takes vector, but 'm' is image"):
+        encoder_for(recipe, "m", "image")
 
 
 def test_probes_do_not_reach_the_encoders_and_trained_singles_do() -> None:

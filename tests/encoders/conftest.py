@@ -68,10 +68,34 @@ class Lab:
         """All checks that hold for any encoder; `cells` are decoded cells, at least four, of different content."""
         Lab.build(encoder, kind, cells, details)
         encoder.prepare(Rows(Lab.packed(encoder, cells)))
-        for check in (_form, _rows, _hidden, _all_hidden, _padding, _order, _alone, _paste, _layers, _saved, _grown):
+        for check in (
+            _form,
+            _rows,
+            _hidden,
+            _all_hidden,
+            _padding,
+            _order,
+            _alone,
+            _paste,
+            _layers,
+            _saved,
+            _grown,
+            _half,
+        ):
             with torch.no_grad():
                 check(encoder, kind, cells, details)
         _gradients(encoder, cells)
+        with torch.autocast("cpu", torch.bfloat16):
+            _gradients(encoder, cells)
+
+
+def _half(encoder, kind, cells, details):
+    """In mixed precision it gives the same tokens, as near as bfloat16 comes."""
+    exact = Lab.encode(encoder, cells)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = Lab.encode(encoder, cells)
+    error = (found.values.float() - exact.values)[exact.mask]
+    assert error.square().mean().sqrt() < 0.15 * exact.values[exact.mask].square().mean().sqrt()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,8 @@ def test_a_card_says_what_a_reader_needs(run):
     assert f"| accuracy | {100 * accuracy:.1f}" in text
     assert f"only {sizes['test']} test rows" in text
     assert "self_attention:" in text
+    assert f"on all {sizes['train'] + sizes['validation']} of them" in text
+    assert "into one space" in text
     assert "plait.load" in text
 
 
@@ -49,3 +51,10 @@ def test_without_a_target_the_card_promises_no_prediction(tmp_path):
     text = read(quick(data, None, out=tmp_path / "run", settings=("training.epochs=1",)))
     assert "model.predict" not in text
     assert "fitted without a target" in text
+
+
+def test_without_a_projection_the_card_promises_no_search(tmp_path):
+    settings = ("training.epochs=1", "training.refit=false", "objectives.info_nce.weight=0", "projection=null")
+    text = read(quick(columns(40), out=tmp_path / "run", settings=settings))
+    assert "one space" not in text
+    assert "on all " not in text

@@ -63,6 +63,33 @@ def test_a_pattern_is_about_the_rows_that_have_it_with_the_others_hidden(run, fo
     assert {name: pattern[name] for name in expected} == pytest.approx(expected, abs=1e-5)
 
 
+def test_without_a_modality_the_rows_are_predicted_from_what_else_they_have(run, found):
+    data = columns(150)
+    rows = [r for r in run.splits["test"].tolist() if data["sensor"][r] is not None]
+    truth = np.array([run.model.targets["label"].classes.index(data["label"][r]) for r in rows])
+    entry = found.without["sensor"]
+    assert entry["rows"] == len(rows)
+    for figures, hidden in ((entry, "sensor"), (entry["with"], None)):
+        seen = {name: [None if name == hidden else data[name][r] for r in rows] for name in data}
+        expected = scores.score("class", run.model.predict_proba(seen), truth)
+        assert {name: figures[name] for name in expected} == pytest.approx(expected, abs=1e-5)
+    low, high = entry["loss"]["accuracy"]
+    assert low <= entry["with"]["accuracy"] - entry["accuracy"] <= high
+    assert set(found.without) == {"sensor", "caption", "tabular"}
+
+
+def test_retrieval_is_judged_among_a_draw_of_many_rows(run, monkeypatch):
+    rows = columns(60, seed=3)
+    whole = evaluate(run.model, rows, singles=False)
+    monkeypatch.setattr("plait.workflow.evaluate.GALLERY", 20)
+    drawn = evaluate(run.model, rows, singles=False)
+    assert {found["gallery"] for found in drawn.retrieval.values()} == {20}
+    assert all(found["gallery"] > 20 for found in whole.retrieval.values())
+    assert any("among 20 rows, drawn by chance" in note for note in drawn.notes)
+    assert whole.notes == []
+    assert {**drawn.account(), "retrieval": 0, "notes": 0} == {**whole.account(), "retrieval": 0, "notes": 0}
+
+
 def test_what_the_hidden_modality_holds_cannot_change_a_pattern(run):
     test = columns(60, seed=8)
     other = {**test, "caption": [cell and f"something else {i}" for i, cell in enumerate(test["caption"])]}

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from made import CLASSES, RECIPE, columns, quick, splits
 
 from plait.core.errors import DataError, RunError
@@ -20,7 +21,7 @@ from plait.workflow.run import read_splits
 SUPPORT = Path(made.__file__).parent
 FILES = {
     "config.yaml", "schema.yaml", "data.json", "splits.parquet", "metrics.jsonl", "model.safetensors", "fit.json",
-    "evaluation.json", "embeddings.safetensors", "rows.parquet", "report.html", "README.md",
+    "evaluation.json", "embeddings.safetensors", "rows.parquet", "report.html", "README.md", "refit",
 }  # fmt: skip
 
 
@@ -100,12 +101,14 @@ def test_equal_seeds_give_equal_weights_and_others_do_not(run, table, tmp_path):
     assert weights[0] != (tmp_path / "other/model.safetensors").read_bytes()
 
 
-def test_a_run_that_was_killed_goes_on_to_the_same_weights(table, run, tmp_path):
+@pytest.mark.parametrize("again", [False, True], ids=["in the first training", "in the second"])
+def test_a_run_that_was_killed_goes_on_to_the_same_weights(table, run, tmp_path, again):
     script = f"""
         import os, signal
         from made import quick
+        here = lambda line: line["epoch"] == 1 and {again} == (not line["validation"])
         quick({str(table)!r}, out={str(tmp_path / "run")!r}, split="part",
-              watch=lambda line: os.kill(os.getpid(), signal.SIGKILL) if line["epoch"] == 1 else None)
+              watch=lambda line: os.kill(os.getpid(), signal.SIGKILL) if here(line) else None)
     """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=SUPPORT, check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -116,8 +119,31 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(table, run, tmp_path)
     resume(tmp_path / "run")
     assert (tmp_path / "run/model.safetensors").read_bytes() == (run.model.folder / "model.safetensors").read_bytes()
     assert {path.name for path in (tmp_path / "run").iterdir()} == {*FILES, ".lock"}
+    assert [path.name for path in (tmp_path / "run/refit").iterdir()] == ["metrics.jsonl"]
     with pytest.raises(RunError, match="finished"):
         resume(tmp_path / "run")
+
+
+def test_a_refit_learns_from_all_rows_what_validation_chose(run):
+    """Training and validation rows are as many as training rows alone, and no more is chosen."""
+    both = np.sort(np.concatenate([run.splits["train"], run.splits["validation"]]))
+    alone = quick(run.table, splits={"train": both, "test": run.splits["test"]}, target="label")
+    once = quick(run.table, target="label", settings=("training.refit=false",), splits=run.splits)
+    found, whole, first = (fitted.model.network.state_dict() for fitted in (run, alone, once))
+    trusted = [name for name in found if "trust" in name]
+    assert any((found[name] != whole[name]).any() for name in trusted)
+    assert all(torch.equal(found[name], first[name]) for name in trusted)
+    assert all(torch.equal(found[name], whole[name]) for name in found if name not in trusted)
+    assert run.metrics["validation"] == once.metrics["validation"]
+    assert run.metrics["test"] != once.metrics["test"]
+
+
+def test_a_refit_stops_where_validation_was_best(table):
+    settings = ("training.monitor=label/accuracy", "training.early_stopping=2")
+    seen: list[dict] = []
+    fitted = quick(table, split="part", settings=settings, watch=seen.append)
+    first = [line for line in seen if line["validation"]]
+    assert len(seen) - len(first) == fitted.model.info["best"]["epoch"] + 1 < len(first)
 
 
 def test_a_run_is_not_gone_on_with_on_other_data(table, tmp_path):

@@ -31,8 +31,8 @@ def test_a_model_saved_elsewhere_can_be_loaded(run, tmp_path):
 
 def test_a_row_with_no_cell_gets_the_prior(run):
     empty = {name: [None] for name in HERE}
-    train = [columns()["label"][row] for row in run.splits["train"]]
-    shares = [train.count(name) / len(train) for name in run.model.targets["label"].classes]
+    learned = [columns()["label"][row] for part in ("train", "validation") for row in run.splits[part]]
+    shares = [learned.count(name) / len(learned) for name in run.model.targets["label"].classes]
     assert run.model.predict_proba(empty)[0] == pytest.approx(shares, abs=1e-6)
     assert np.isnan(run.model.embed(empty)).all()
 

@@ -69,7 +69,9 @@ class Screen:
             self._tasks["train"] = self._bars.add_task("train", total=None)
         figures = ", ".join(f"{name} {value:.3g}" for name, value in list(line["validation"].items())[:2])
         self._bars.update(
-            self._tasks["train"], description=f"epoch {line['epoch'] + 1}: {figures}", completed=line["epoch"] + 1
+            self._tasks["train"],
+            description=f"epoch {line['epoch'] + 1}: {figures or 'on training and validation rows'}",
+            completed=line["epoch"] + 1,
         )
 
     def note(self, text: str) -> None:

@@ -74,16 +74,20 @@ def evaluation(account: Mapping[str, Any]) -> Renderables:
     """Of `plait evaluate`; tables that compare show the main measure, which comes first."""
     main = next(iter(account["test"]), "")
     test = [(name, _figure(value), _range(account["intervals"].get(name))) for name, value in account["test"].items()]
-    single = [
-        (
-            name,
-            found["rows"],
-            f"{_figure(found.get(main))} {_range(found['intervals'].get(main))}",
-            f"{_figure(found['fused'].get(main))} {_range(found['fused']['intervals'].get(main))}",
-            _range(found["gain"].get(main)),
-        )
-        for name, found in account["single"].items()
-    ]
+    single, without = (
+        [
+            (
+                name,
+                found["rows"],
+                f"{_figure(found.get(main))} {_range(found['intervals'].get(main))}",
+                f"{_figure(found[other].get(main))} {_range(found[other]['intervals'].get(main))}",
+                _range(found[change].get(main)),
+            )
+            for name, found in account[table].items()
+            if found["rows"]
+        ]
+        for table, other, change in (("single", "fused", "gain"), ("without", "with", "loss"))
+    )
     patterns = [
         (", ".join(found["present"]), found["rows"], _figure(found.get(main)), _range(found["intervals"].get(main)))
         for found in account["patterns"]
@@ -106,6 +110,11 @@ def evaluation(account: Mapping[str, Any]) -> Renderables:
             f"Each modality alone ({main}, on the rows that have it)",
             ("modality", "rows", "alone", "fused", "fused minus alone"),
             single,
+        ),
+        _table(
+            f"Without one modality ({main}, on the rows that have it)",
+            ("hidden", "rows", "without it", "with it", "with minus without"),
+            without,
         ),
         _table(
             f"From these modalities only ({main}, the others hidden)",

@@ -13,11 +13,19 @@ from .recipe import Recipe
 
 
 def encoder_for(recipe: Recipe, name: str, kind: str) -> Encoder:
-    """The encoder of a modality: the recipe's for its name, else for its kind.  RecipeError if there is neither."""
+    """The encoder of a modality: the recipe's for its name, else for its kind.
+
+    RecipeError if there is neither, or if it does not take cells of that kind.
+    """
     for key in (name, kind):
         if key in recipe.encoders:
             ((component, arguments),) = recipe.encoders[key].items()
             encoder: Encoder = configure("encoders", component, arguments, f"encoders.{key}.{component}")
+            if encoder.kinds and kind not in encoder.kinds:
+                raise RecipeError(
+                    f"encoders.{key}.{component}: it takes {' or '.join(encoder.kinds)}, but {name!r} is {kind}. "
+                    "Choose another encoder, or set the kind in the schema."
+                )
             encoder.kind = kind
             return encoder
     raise RecipeError(

@@ -78,20 +78,11 @@ class Network(nn.Module):
                 yield Place("singles", f"{target}.{name}"), head
 
     def build(self, spec: Spec) -> Network:
-        """Make every part for `spec`; again, to grow: what exists keeps its bits.
-
-        RecipeError if an encoder is given a kind of modality that it does not take.
-        """
+        """Make every part for `spec`; again, to grow: what exists keeps its bits."""
         pieces = {}
         for name, encoder in self.encoders.items():
             assert isinstance(encoder, Encoder)
-            modality = spec.modalities[name]
-            if encoder.kinds and modality.kind not in encoder.kinds:
-                raise RecipeError(
-                    f"encoders.{name}: {type(encoder).__name__} takes {' or '.join(encoder.kinds)}, "
-                    f"but {name!r} is {modality.kind}. Choose another encoder, or set the kind in the schema."
-                )
-            pieces[name] = encoder.describe(modality)
+            pieces[name] = encoder.describe(spec.modalities[name])
         self.spec = dataclasses.replace(spec, pieces=pieces)
         if self.singles_mode is not None:
             self._add_singles()

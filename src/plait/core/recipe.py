@@ -44,6 +44,8 @@ class Training(_Strict):
     precision: no, bf16 or fp16; auto takes what the device has.
     monitor: what validation picks the best epoch by; auto: the first target's own measure, or the loss; last: the last
     epoch is taken, and nothing is picked.
+    refit: train once more on training and validation rows together, keeping to what validation chose; auto: where they
+    are at most 5,000.  Validation figures are then those of the first training.
     checkpoint: optimiser steps between checkpoints inside an epoch; null: only at its end.
     """
 
@@ -57,6 +59,7 @@ class Training(_Strict):
     ema: Rate | None = None
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     monitor: str = "auto"
+    refit: bool | Literal["auto"] = False
     checkpoint: Count | None = None
 
     @field_validator("optimizer", mode="before")

@@ -29,6 +29,8 @@ Kind = Literal["image", "text", "audio", "series", "tabular", "vector", "tokens"
 TargetKind = Literal["class", "multi_label", "number", "survival"]
 KINDS: tuple[str, ...] = get_args(Kind)
 TARGET_KINDS: tuple[str, ...] = get_args(TargetKind)
+JOINT = "joint"
+"""The name of the embedding of all that a row has; no modality is called so."""
 
 
 class _Strict(BaseModel):
@@ -106,6 +108,8 @@ class Schema(_Strict):
             seen[column] = role
         if both := set(self.modalities) & set(self.targets):
             raise ValueError(f"{sorted(both)} name both a modality and a target")
+        if JOINT in self.modalities:
+            raise ValueError(f"no modality can be called {JOINT!r}, which means all together; name it otherwise")
         return self
 
     def _roles(self) -> Iterator[tuple[str, str]]:

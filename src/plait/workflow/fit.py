@@ -15,6 +15,7 @@ import torch
 
 from plait.core.assemble import encoder_for
 from plait.core.errors import DataError, MissingExtra, RunError, nearest
+from plait.core.network import Network
 from plait.core.recipe import Recipe, Stage
 from plait.data.dataset import Dataset
 from plait.data.read import read
@@ -33,6 +34,10 @@ from .prepare import Encoded, Progress, encode, silent, spec_of, trained_on
 from .run import EVALUATION, FIT, again, begin, locked, plain, read_splits, versions, write_json, write_splits
 
 Watch = loop.Watch
+REFIT = "refit"
+"""The second training's folder within the run's: its checkpoint and its `metrics.jsonl`."""
+REFIT_ROWS = 5_000
+"""Training and validation rows up to which `training.refit: auto` trains again: a share of more adds little."""
 
 
 @dataclass
@@ -156,7 +161,8 @@ def _finish(fitted: Fitted, folder: Path, began: float, progress: Progress) -> N
     fitted.seconds["total"] = time.perf_counter() - began
     write_json(folder / FIT, fitted.account())
     model.save(folder)
-    (folder / loop.CHECKPOINT).unlink(missing_ok=True)
+    for path in (folder, folder / REFIT):
+        (path / loop.CHECKPOINT).unlink(missing_ok=True)
 
 
 def _given(splits: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -237,7 +243,7 @@ def train(
     cache: Path | None = None,
     watch: Watch = lambda line: None,
 ) -> Fitted:
-    """Train a recipe on cells that are already stored."""
+    """Train a recipe on cells that are already stored, and once more with the validation rows if it says so."""
     encoded = trained_on(encoded, rows["train"])
     left_out = [name for name in table.schema.modalities if name not in encoded.dataset.names]
     warnings = [f"{name!r} is left out: no training row has a usable cell of it." for name in left_out]
@@ -248,31 +254,45 @@ def train(
     spec = spec_of(recipe, table.schema, encoded.dataset.stores)
     parts = {part: encoded.dataset.take(where) for part, where in rows.items()}
 
-    def data(stage: Stage) -> loop.Data:
-        if not stage.data:
-            return loop.Data(parts["train"], parts["validation"])
-        from .edits import edited
+    def run(
+        folder: Path | None, train: np.ndarray, validation: Dataset | None, of: loop.Choices | None
+    ) -> loop.Trained:
+        def data(stage: Stage) -> loop.Data:
+            if not stage.data:
+                return loop.Data(encoded.dataset.take(train), validation)
+            from .edits import edited
 
-        return loop.Data(edited(table, stage, recipe, rows["train"], encoded, seed, cache), parts["validation"])
+            return loop.Data(edited(table, stage, recipe, train, encoded, seed, cache), validation)
 
-    # Its own encoders: those that stored the cells may serve many trainings, and must not carry weights between them.
-    encoders = {name: encoder_for(recipe, name, modality.kind) for name, modality in spec.modalities.items()}
-    trained = loop.run(recipe, spec, encoders, data, judge(), seed=seed, folder=folder, watch=watch)
-    model = Model(
-        trained.network,
-        recipe,
-        table.schema,
-        _priors(encoded.dataset.take(rows["train"]), table.schema),
-        {"seed": seed, "versions": versions(), "best": trained.best},
-        cache,
-    )
-    metrics = {part: metrics_of(model, parts[part]) for part in ("test", "validation")}
+        # Its own encoders: those that stored the cells serve many trainings, and must not carry weights between them.
+        encoders = {name: encoder_for(recipe, name, modality.kind) for name, modality in spec.modalities.items()}
+        return loop.run(recipe, spec, encoders, data, judge(), seed=seed, folder=folder, watch=watch, choices=of)
+
+    def model_of(network: Network, learned: np.ndarray) -> Model:
+        priors = _priors(encoded.dataset.take(learned), table.schema)
+        info = {"seed": seed, "versions": versions(), "best": first.best, "refit": network is not first.network}
+        return Model(network, recipe, table.schema, priors, info, cache)
+
+    first = run(folder, rows["train"], parts["validation"], None)
+    model = model_of(first.network, rows["train"])
+    validation = metrics_of(model, parts["validation"])
+    seconds = {**encoded.seconds, "train": first.seconds, "total": 0.0}
+    both = np.union1d(rows["train"], rows["validation"])
+    if len(parts["validation"]) and _refits(recipe, len(both)):
+        second = run(None if folder is None else folder / REFIT, both, None, first.choices)
+        model = model_of(second.network, both)
+        seconds["train"] += second.seconds
+    metrics = {"test": metrics_of(model, parts["test"]), "validation": validation}
     samples = {part: len(where) for part, where in rows.items()}
     samples |= {f"train/{name}": int(parts["train"].have[:, i].sum()) for i, name in enumerate(spec.names)}
-    seconds = {**encoded.seconds, "train": trained.seconds, "total": 0.0}
     return Fitted(
-        model, table, dict(rows), encoded, metrics, seconds, samples, trained.history, [*table.notes, *warnings]
+        model, table, dict(rows), encoded, metrics, seconds, samples, first.history, [*table.notes, *warnings]
     )
+
+
+def _refits(recipe: Recipe, rows: int) -> bool:
+    refit = recipe.training.refit
+    return rows <= REFIT_ROWS if refit == "auto" else refit
 
 
 def _check_targets(table: Table, dataset: Dataset, train: np.ndarray) -> None:

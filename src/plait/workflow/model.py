@@ -20,7 +20,7 @@ from plait.core.recipe import Recipe
 from plait.data.cache import writing
 from plait.data.dataset import Dataset
 from plait.data.read import read
-from plait.data.schema import Schema
+from plait.data.schema import JOINT, Schema
 from plait.data.table import Table
 from plait.training.checkpoint import WEIGHTS, write_bytes
 from plait.training.runs import CONFIG, describe, load_network, read_config
@@ -110,10 +110,10 @@ class Model:
         """Unit embeddings of every modality, and the joint one.  Empty if the recipe has no projection."""
         if self.network.projection is None:
             return {}
-        found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in (*self.names, "joint")}
+        found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in (*self.names, JOINT)}
         for start, outputs in self._passes(dataset):
             for name in found:
-                part = outputs.joint() if name == "joint" else outputs.embedding(name).unit()
+                part = outputs.joint() if name == JOINT else outputs.embedding(name).unit()
                 found[name].append((part.rows.cpu().numpy() + start, part.values.float().cpu().numpy()))
         nothing = (np.zeros(0, np.int64), np.zeros((0, self.network.spec.embedding), np.float32))
         return {
@@ -150,7 +150,7 @@ class Model:
         found = self.parameters(self.encode(rows).dataset)
         return _one({name: decide(self.targets[name], values) for name, values in found.items()})
 
-    def embed(self, rows: Any, modality: str = "joint") -> np.ndarray:
+    def embed(self, rows: Any, modality: str = JOINT) -> np.ndarray:
         """Unit embeddings float32 [N, E]; NaN for rows without that modality ("joint": without any)."""
         encoded = self.encode(rows)
         found = self.embeddings(encoded.dataset)

@@ -194,7 +194,8 @@ def _judge(
     table: Table, encoded: Encoded, recipe: Recipe, rows: Mapping[str, np.ndarray], seed: int
 ) -> tuple[str, float]:
     """-> measure, score on the fold's own test rows, higher is better."""
-    fitted = train(table, encoded, recipe, rows, seed=seed)
+    once = recipe.training.model_copy(update={"refit": False})
+    fitted = train(table, encoded, recipe.model_copy(update={"training": once}), rows, seed=seed)
     if not table.schema.targets:
         return "minus loss", -float(fitted.model.info["best"].get("value", math.nan))
     name, target = next(iter(table.schema.targets.items()))

@@ -7,7 +7,7 @@ import torch
 from plait.core.component import find
 from plait.core.errors import RecipeError
 from plait.core.packed import tokens_of
-from plait.core.part import Place
+from plait.core.part import Modality, Place, Spec
 from plait.core.random import generator
 
 Noise, Hide, Drop = (find("views", name) for name in ("noise", "hide", "drop"))
@@ -32,6 +32,15 @@ def test_noise_has_the_asked_share_of_each_cells_spread() -> None:
     for i in range(30):
         spread = (noisy.values[i, :12] - part.values[i, :12]).std() / part.values[i, :12].std()
         assert float(spread) == pytest.approx(0.5, rel=0.15)
+
+
+def test_noise_on_codes_is_refused() -> None:
+    view = Noise()
+    view.place = Place("views", "noisy.0")
+    view.build(Spec(16, 8, {"word": Modality("text", (1,))}, {}), view.place)
+    codes = {"word": tokens_of(torch.ones(2, 3, 1, dtype=torch.long), torch.arange(2))}
+    with pytest.raises(RecipeError, match="pieces of 'word' are codes"):
+        view.pieces(codes, torch.Generator())
 
 
 def test_noise_on_the_chosen_modalities_only(pieces) -> None:

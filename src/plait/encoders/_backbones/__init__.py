@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
+from plait.core.errors import RecipeError
 from plait.core.random import seeded
 
 from .._encoded import Encoded
@@ -64,3 +65,9 @@ def shared(name: str, kind: str, dtype: torch.dtype, stages: int) -> Backbone:
         if torch.cuda.is_available():
             found.cuda()
     return found
+
+
+def only_last(name: str, stages: int) -> None:
+    """RecipeError if a model is asked for more than the one stage it gives."""
+    if stages > 1:
+        raise RecipeError(f"frozen: {name} gives its last stage only, found stages: {stages}. Set stages to 1.")

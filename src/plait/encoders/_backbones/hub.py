@@ -8,11 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from plait.core.errors import RecipeError
-
 from .. import _hub
 from .._encoded import Encoded
-from . import Backbone
+from . import Backbone, only_last
 
 
 class HubBackbone(Backbone):
@@ -44,11 +42,5 @@ _PREPARED = {
 
 
 def load(name: str, kind: str, dtype: torch.dtype, stages: int) -> Backbone:
-    return single_stage(name, _hub.HubModel(name, cast(_hub.Kind, kind), dtype), stages)
-
-
-def single_stage(name: str, model: _hub.HubModel, stages: int) -> Backbone:
-    """RecipeError if more than the last stage is asked for."""
-    if stages > 1:
-        raise RecipeError(f"frozen: {name} gives its last stage only, found stages: {stages}. Set stages to 1.")
-    return HubBackbone(model)
+    only_last(name, stages)
+    return HubBackbone(_hub.HubModel(name, cast(_hub.Kind, kind), dtype))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 
 from plait.core.component import NonNegative
+from plait.core.errors import RecipeError
 from plait.core.packed import Tokens
 from plait.core.part import Place, Spec, View
 
@@ -27,11 +28,16 @@ class Noise(View):
         self.names = chosen(spec, place, self.modalities)
 
     def pieces(self, pieces: dict[str, Tokens], g: torch.Generator) -> dict[str, Tokens]:
-        """pieces: values [P, T, C] each."""
+        """pieces: values [P, T, C] each.  RecipeError if a modality's pieces are codes and not measurements."""
         out = dict(pieces)
         for name in self.names:
             if name in pieces:
                 part = pieces[name]
+                if not part.values.is_floating_point():
+                    raise RecipeError(
+                        f"{self.place}: the pieces of {name!r} are codes, to which noise cannot be added. "
+                        "Leave it out: name the others in modalities."
+                    )
                 noise = torch.randn(part.values.shape, generator=g).to(part.values)
                 out[name] = part.with_(values=part.values + self.std * _spread(part) * noise)
         return out
