@@ -3,7 +3,7 @@ import pytest
 from plait.core.assemble import chain
 from plait.core.component import find
 from plait.core.errors import RecipeError
-from plait.core.recipe import Recipe, overlay, read_yaml, set_value
+from plait.core.recipe import Recipe, overlay, set_value
 
 
 def test_short_forms_mean_the_long_ones() -> None:
@@ -90,15 +90,6 @@ def test_files(tmp_path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("fusion: mean\n")
     assert Recipe.load(path).fusion == {"mean": {}}
-    for text, said in (("- a\n", "a mapping of slots was expected, found list"), ("a: [", "is not valid YAML")):
-        path.write_text(text)
-        with pytest.raises(RecipeError, match=said):
-            read_yaml(path)
-    path.write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(RecipeError, match="not UTF-8"):
-        read_yaml(path)
-    with pytest.raises(RecipeError, match="cannot be read"):
-        read_yaml(tmp_path / "none.yaml")
 
 
 def test_components_lists_all_that_stand() -> None:

@@ -59,9 +59,9 @@ def test_yaml_round_trip_keeps_everything_and_the_order(schema, tmp_path):
             "{modalities: {a: {kind: text, columns: [b]}}, targets: {a: {kind: number, columns: [c]}}}",
             "both a modality",
         ),
-        ("[1, 2]", "holds list"),
-        ("a: [", "cannot be read as YAML"),
-        ("!!python/object/apply:os.getcwd []", "cannot be read as YAML"),
+        ("[1, 2]", "expected a mapping at the top, found list"),
+        ("a: [", "is not valid YAML"),
+        ("!!python/object/apply:os.getcwd []", "is not valid YAML"),
     ],
 )
 def test_a_wrong_file_names_the_place_and_the_nearest_right_key(text, said, tmp_path):
@@ -72,7 +72,7 @@ def test_a_wrong_file_names_the_place_and_the_nearest_right_key(text, said, tmp_
 
 
 def test_a_missing_file_and_a_place_that_cannot_be_written_are_said_so(schema, tmp_path):
-    with pytest.raises(SchemaError, match="no schema file"):
+    with pytest.raises(SchemaError, match="There is no schema"):
         Schema.load(tmp_path / "none.yaml")
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="Cannot write"):

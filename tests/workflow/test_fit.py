@@ -139,7 +139,7 @@ def test_a_refit_learns_from_all_rows_what_validation_chose(run):
 
 
 def test_a_refit_stops_where_validation_was_best(table):
-    settings = ("training.monitor=label/accuracy", "training.early_stopping=2")
+    settings = ("training.epochs=40", "training.monitor=label/accuracy", "training.early_stopping=2")
     seen: list[dict] = []
     fitted = quick(table, split="part", settings=settings, watch=seen.append)
     first = [line for line in seen if line["validation"]]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from .component import Count, NonNegative, Positive, Rate, complaint, find
 from .errors import RecipeError, nearest
+from .mapping import read_mapping
 
 Arguments = dict[str, Any]
 Named = dict[str, Arguments]
@@ -180,7 +181,7 @@ class Recipe(_Strict):
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
         """Read a recipe file.  RecipeError if it is not YAML, or not a recipe."""
-        return cls.parse(read_yaml(path), str(path))
+        return cls.parse(read_mapping(path, "recipe", RecipeError), str(path))
 
     def dump(self) -> dict[str, Any]:
         """Plain data; `parse` of it gives an equal recipe."""
@@ -202,23 +203,6 @@ class Recipe(_Strict):
 
 
 _NAMED = ("adapters", "missing", "objectives", "balance", "teachers")
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping.  RecipeError otherwise."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: is not UTF-8 text.") from error
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: is not valid YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise RecipeError(f"{path}: a mapping of slots was expected, found {type(data).__name__}.")
-    return data
 
 
 _BY_KEY = ("encoders", "heads", "training")

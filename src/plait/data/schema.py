@@ -22,6 +22,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from plait.core.errors import SchemaError, nearest
+from plait.core.mapping import read_mapping
 
 from .cache import writing
 
@@ -196,16 +197,7 @@ class Schema(_Strict):
         """From a YAML file, or what `dump` gives.  Raises SchemaError naming the place and the nearest right key."""
         if isinstance(source, Mapping):
             return _checked(dict(source), "the schema")
-        path = Path(source)
-        try:
-            plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise SchemaError(f"There is no schema file {path}.") from error
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise SchemaError(f"{path} cannot be read as YAML: {error}") from error
-        if not isinstance(plain, dict):
-            raise SchemaError(f"{path} holds {type(plain).__name__}, expected keys such as modalities, targets, id.")
-        return _checked(plain, str(path))
+        return _checked(read_mapping(source, "schema", SchemaError), str(source))
 
 
 def _listed(names: Iterable[str], most: int = 12) -> str:

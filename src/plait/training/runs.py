@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from plait.core.assemble import assemble, encoder_for
 from plait.core.errors import RunError
+from plait.core.mapping import read_mapping
 from plait.core.network import Network
 from plait.core.part import Modality, Spec, Target
 from plait.core.recipe import Recipe
@@ -22,16 +21,9 @@ CONFIG = "config.yaml"
 
 def read_config(folder: Path) -> dict[str, Any]:
     """A run's config.yaml.  RunError if there is none."""
-    path = folder / CONFIG
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(f"{folder} is not a run: it has no {CONFIG}.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise RunError(f"{path} is not the configuration of a run.")
-    return config
+    if not (folder / CONFIG).exists():
+        raise RunError(f"{folder} is not a run: it has no {CONFIG}.")
+    return read_mapping(folder / CONFIG, "configuration of a run", RunError)
 
 
 def describe(spec: Spec) -> dict[str, Any]:

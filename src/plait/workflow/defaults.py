@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from plait.core.errors import RecipeError, nearest
-from plait.core.recipe import Recipe, overlay, read_yaml, set_value
+from plait.core.mapping import read_mapping
+from plait.core.recipe import Recipe, overlay, set_value
 from plait.data.schema import Schema
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -39,7 +40,7 @@ def default_recipe(schema: Schema) -> dict[str, Any]:
 
     An image or text encoder is pretrained if its package is installed, else small and trained from scratch.
     """
-    data = read_yaml(RECIPES / "default.yaml")
+    data = read_mapping(RECIPES / "default.yaml", "recipe", RecipeError)
     data["encoders"] = {name: _encoder(modality.kind) for name, modality in schema.modalities.items()}
     if not schema.targets:
         data["objectives"] = {name: args for name, args in data["objectives"].items() if name not in _SUPERVISED}
@@ -95,11 +96,11 @@ def _named(recipe: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
         return recipe
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") or path.exists():
-        return read_yaml(path)
+        return read_mapping(path, "recipe", RecipeError)
     known = names()
     if str(recipe) not in known:
         raise RecipeError(f"There is no recipe {str(recipe)!r}, as a name or a file.{nearest(str(recipe), known)}")
-    return read_yaml(RECIPES / f"{recipe}.yaml")
+    return read_mapping(RECIPES / f"{recipe}.yaml", "recipe", RecipeError)
 
 
 def names() -> list[str]:

@@ -103,13 +103,9 @@ def fit(
     with ExitStack() as stack:
         if folder is not None and _rank() == 0:
             stack.enter_context(locked(folder))
-        table = read(
+        table = learnable(
             source, schema, target=target, kinds=kinds or {}, ignore=ignore, split=split, group=group, strict=strict
         )
-        if len(table) == 0:
-            raise DataError("The table has no rows.")
-        if not table.schema.modalities:
-            raise DataError("No column can be a modality. Name one with --kind column=text (or image, audio, ...).")
         chosen = resolve(table.schema, recipe, settings)
         rows = _given(splits) if splits is not None else split_rows(table, seed=seed)
         if folder is not None:
@@ -134,6 +130,16 @@ def fit(
         if folder is not None and _rank() == 0:
             _finish(fitted, folder, began, progress)
     return fitted
+
+
+def learnable(source: Any, schema: Schema | str | Path | None, **how: Any) -> Table:
+    """A table read as `read` does it.  DataError if there is nothing in it to learn from."""
+    table = read(source, schema, **how)
+    if len(table) == 0:
+        raise DataError("The table has no rows.")
+    if not table.schema.modalities:
+        raise DataError("No column can be a modality. Name one with --kind column=text (or image, audio, ...).")
+    return table
 
 
 def _finish(fitted: Fitted, folder: Path, began: float, progress: Progress) -> None:
@@ -208,7 +214,12 @@ def _begin(
 
 
 def resume(
-    folder: str | Path, source: Any = None, *, progress: Progress = silent, watch: Watch = lambda line: None
+    folder: str | Path,
+    source: Any = None,
+    *,
+    cache: Path | None = None,
+    progress: Progress = silent,
+    watch: Watch = lambda line: None,
 ) -> Fitted:
     """Go on with an interrupted run, to the weights that it would have had.
 
@@ -227,6 +238,7 @@ def resume(
         out=folder,
         seed=config["seed"],
         resume=True,
+        cache=cache,
         progress=progress,
         watch=watch,
     )

@@ -21,7 +21,6 @@ from scipy.stats import qmc
 from plait.core.errors import DataError
 from plait.core.recipe import Recipe
 from plait.data.cache import writing
-from plait.data.read import read
 from plait.data.schema import Schema
 from plait.data.splits import folds, strata
 from plait.data.splits import split as split_rows
@@ -29,7 +28,7 @@ from plait.data.table import Table
 from plait.measures import scores
 
 from .defaults import resolve
-from .fit import train
+from .fit import learnable, train
 from .prepare import Encoded, Progress, encode, silent
 
 Grid = Callable[[float], Any]
@@ -117,7 +116,7 @@ def tune(
     """
     if trials < 1:
         raise ValueError(f"at least one trial is needed, found {trials}")
-    table = read(
+    table = learnable(
         source, schema, target=target, kinds=kinds or {}, ignore=ignore, split=split, group=group, strict=strict
     )
     chosen = resolve(table.schema, recipe, settings)
