@@ -4,6 +4,7 @@ from torch import nn
 
 from plait.core.attention import Block, SelfAttention, braid
 from plait.core.cost import multiply_adds
+from plait.core.errors import RecipeError
 from plait.core.packed import Tokens, tokens_of
 
 WIDTH = 8
@@ -104,7 +105,7 @@ def test_nothing_and_rows_without_tokens() -> None:
 
 
 def test_heads_must_divide_the_width() -> None:
-    with pytest.raises(ValueError, match="width 10 is not a multiple of the number of heads 4"):
+    with pytest.raises(RecipeError, match="width 10 is not a multiple of 4"):
         SelfAttention(10, 4)
 
 

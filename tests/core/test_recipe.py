@@ -108,3 +108,30 @@ def test_use_lets_a_component_stand_twice(slot, component) -> None:
     assert [type(part) for part in chain(slot, getattr(recipe, slot)).values()] == [find(slot, component)] * 2
     with pytest.raises(RecipeError, match=f"{slot}.one: there is no component 'nothing'"):
         Recipe.parse({slot: {"one": {"use": "nothing"}}})
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "said"),
+    [
+        ({"adamw": {"lr": float("nan")}}, r"training.optimizer: .*adamw.lr"),
+        ({"adamw": {"lr": "fast"}}, r"adamw.lr: .*number"),
+        ({"sgd": {"momentum": 2}}, r"sgd.momentum"),
+        ({"adamw": {"betas": [0.9]}}, r"adamw.betas"),
+    ],
+)
+def test_arguments_of_an_optimizer_are_checked(optimizer, said) -> None:
+    with pytest.raises(RecipeError, match=said):
+        Recipe.parse({"training": {"optimizer": optimizer}})
+
+
+def test_a_number_that_yaml_takes_for_text_is_a_number() -> None:
+    """YAML 1.1 wants a point in 1e-3."""
+    recipe = Recipe.parse({"training": {"optimizer": {"adamw": {"lr": "1e-3"}}}})
+    assert recipe.training.optimizer == {"adamw": {"lr": 0.001}}
+
+
+def test_another_optimizer_replaces_the_first() -> None:
+    data = {"training": {"epochs": 3, "optimizer": {"adamw": {"lr": 0.1}}}}
+    changed = Recipe.parse(set_value(data, "training.optimizer.sgd.lr=0.2"))
+    assert changed.training.optimizer == {"sgd": {"lr": 0.2}}
+    assert changed.training.epochs == 3

@@ -473,3 +473,14 @@ def test_a_fault_of_the_operating_system_is_not_taken_for_bad_data(tmp_path, mon
     monkeypatch.setattr(Path, "stat", fail)
     with pytest.raises(OSError, match="Too many open files"):
         list(table.cells("photo"))
+
+
+def test_damaged_pages_of_a_parquet_file(tmp_path):
+    path = tmp_path / "t.parquet"
+    rng = np.random.default_rng(0)
+    pq.write_table(pa.table({"a": [f"word {n}" for n in rng.integers(0, 9999, 5000)]}), path, compression="snappy")
+    raw = bytearray(path.read_bytes())
+    raw[100:400] = b"\xff" * 300
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=r"t.parquet cannot be read as .parquet"):
+        read(path)

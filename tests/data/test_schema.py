@@ -33,7 +33,7 @@ def test_yaml_round_trip_keeps_everything_and_the_order(schema, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("modalities: {joint: {kind: text, columns: [a]}}", "no modality can be called 'joint'"),
+        ("modalities: {joint: {kind: text, columns: [a]}}", "'joint' means all modalities together"),
         ("modalitys: {}", r"at modalitys: unknown key. Did you mean 'modalities'\?"),
         (
             "modalities: {a: {kind: image, colums: [a]}}",

@@ -84,6 +84,18 @@ def test_weights_of_what_is_no_run(path) -> None:
         checkpoint.weights(path.parent)
 
 
+def test_damaged_weights_are_noticed(path) -> None:
+    tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(True)}
+    checkpoint.write_weights(path.parent, tensors)
+    file = path.parent / checkpoint.WEIGHTS
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in checkpoint.weights(path.parent).items())
+    raw = bytearray(file.read_bytes())
+    raw[-3] ^= 1
+    file.write_bytes(raw)
+    with pytest.raises(RunError, match="damaged .its checksum is wrong"):
+        checkpoint.weights(path.parent)
+
+
 def test_to_device_reaches_every_tensor() -> None:
     moved = checkpoint.to_device({"a": [torch.ones(1), {"b": torch.ones(1)}], "c": 1}, torch.device("meta"))
     assert moved["a"][0].is_meta

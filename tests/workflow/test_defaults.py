@@ -49,6 +49,15 @@ def test_an_encoder_by_kind_stands_for_all_of_that_kind_but_the_named():
     assert "text" not in recipe.encoders
 
 
+def test_a_setting_of_an_encoder_by_kind_is_for_all_of_that_kind():
+    two = schema(other=[f"some words to read, number {i}" for i in range(30)])
+    recipe = resolve(two, settings=["encoders.text=hashed_text", "encoders.other.hashed_text.depth=2"])
+    assert recipe.encoders["caption"] == {"hashed_text": {}}
+    assert recipe.encoders["other"] == {"hashed_text": {"depth": 2}}
+    with pytest.raises(RecipeError, match="bogus"):
+        resolve(two, settings=["encoders.text=bogus"])
+
+
 def test_settings_come_last_and_a_file_a_name_or_data_are_the_same(tmp_path):
     data = {"width": 32, "training": {"epochs": 5}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(data))

@@ -200,3 +200,11 @@ def test_single_of_a_table_is_what_train_gives(run):
     again = train(run.table, encode(run.table, recipe), recipe, run.splits)
     rows = columns(10, seed=1)
     assert np.array_equal(again.model.predict_proba(rows), run.model.predict_proba(rows))
+
+
+def test_rows_without_a_label_get_a_note_and_no_figures(run):
+    rows = columns(10, seed=4)
+    del rows["label"]
+    found = evaluate(run.model, rows, singles=False)
+    assert found.test == {}
+    assert any("No row has a label in 'label'" in note for note in found.notes)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from made import CLASSES, RECIPE, columns, quick, splits
 
-from plait.core.errors import DataError, RunError
+from plait.core.errors import DataError, RecipeError, RunError
 from plait.workflow.fit import fit, resume
 from plait.workflow.model import Model
 from plait.workflow.run import read_splits
@@ -290,3 +290,13 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert fit(columns(40), "label", recipe={"encoders": {"text": "hashed_text"}}, settings=("training.epochs=1",))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fit_that_could_not_begin_leaves_the_folder_to_the_next(tmp_path):
+    data = columns(40)
+    with pytest.raises(RecipeError, match="not a multiple of 3"):
+        quick(data, out=tmp_path / "run", settings=("fusion.self_attention.heads=3",))
+    labels = [None if part == "train" else label for part, label in zip(splits(40), data["label"], strict=True)]
+    with pytest.raises(DataError, match="No training row has a label"):
+        quick({**data, "label": labels, "part": splits(40)}, out=tmp_path / "run", split="part")
+    assert quick(data, out=tmp_path / "run", settings=("training.epochs=1",)).metrics["test"]

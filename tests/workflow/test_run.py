@@ -28,6 +28,17 @@ def test_a_run_is_begun_once(tmp_path, table):
         begin(tmp_path, {"seed": 0}, table.schema, table)
 
 
+def test_damaged_files_of_a_run_are_named(tmp_path, table):
+    begin(tmp_path, {"seed": 0}, table.schema, table)
+    write_splits(tmp_path, table, {"train": np.arange(10)})
+    (tmp_path / "data.json").write_text("{")
+    with pytest.raises(RunError, match="data.json cannot be read"):
+        again(tmp_path, table)
+    (tmp_path / "splits.parquet").write_bytes((tmp_path / "splits.parquet").read_bytes()[:50])
+    with pytest.raises(RunError, match="splits.parquet cannot be read"):
+        read_splits(tmp_path)
+
+
 def test_a_run_goes_on_with_its_data_and_thread_count_alone(tmp_path, table):
     begin(tmp_path, {"seed": 0}, table.schema, table)
     said = json.loads((tmp_path / "data.json").read_text())

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .errors import RecipeError
 from .packed import Packed, Tokens
 
 
@@ -134,7 +135,7 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"width {width} is not a multiple of the number of heads {heads}")
+            raise RecipeError(f"heads: the width {width} is not a multiple of {heads}. Set width or heads accordingly.")
         self.heads, self.dropout = heads, dropout
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)

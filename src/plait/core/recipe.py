@@ -36,6 +36,23 @@ def _component(value: Any) -> Any:
     return value
 
 
+class _AdamW(_Strict):
+    lr: Positive = 1e-3
+    weight_decay: NonNegative = 0.0
+    betas: tuple[Rate, Rate] = (0.9, 0.999)
+    eps: Positive = 1e-8
+
+
+class _SGD(_Strict):
+    lr: Positive = 1e-3
+    weight_decay: NonNegative = 0.0
+    momentum: Rate = 0.0
+    nesterov: bool = False
+
+
+_OPTIMIZERS: Mapping[str, type[_Strict]] = {"adamw": _AdamW, "sgd": _SGD}
+
+
 class Training(_Strict):
     """How the loop runs.
 
@@ -71,19 +88,20 @@ class Training(_Strict):
     @field_validator("optimizer")
     @classmethod
     def _known(cls, value: Named) -> Named:
-        known = {
-            "adamw": {"lr", "weight_decay", "betas", "eps"},
-            "sgd": {"lr", "weight_decay", "momentum", "nesterov"},
-        }
         if len(value) != 1:
             raise ValueError(f"one optimizer is needed, found {', '.join(value) or 'none'}")
         ((name, arguments),) = value.items()
-        if name not in known:
-            raise ValueError(f"there is no optimizer {name!r}.{nearest(name, known)}")
+        if name not in _OPTIMIZERS:
+            raise ValueError(f"there is no optimizer {name!r}.{nearest(name, _OPTIMIZERS)}")
+        known = _OPTIMIZERS[name].model_fields
         for argument in arguments:
-            if argument not in known[name]:
-                raise ValueError(f"{name} takes no argument {argument!r}.{nearest(argument, known[name])}")
-        return value
+            if argument not in known:
+                raise ValueError(f"{name} takes no argument {argument!r}.{nearest(argument, known)}")
+        try:
+            checked = _OPTIMIZERS[name].model_validate(arguments)
+        except ValidationError as error:
+            raise ValueError(complaint(error, name)) from error
+        return {name: checked.model_dump(exclude_unset=True)}
 
 
 class Stage(_Strict):
@@ -234,6 +252,9 @@ def _change(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             named = out.setdefault(slot, {})
             for key, inner in value.items():
                 named[key] = _replace_or_merge(named.get(key), _component(inner))
+        elif slot == "training" and isinstance(value, Mapping) and "optimizer" in value:
+            own = out.get(slot) or {}
+            out[slot] = _merge(own, value) | {"optimizer": _replace_or_merge(own.get("optimizer"), value["optimizer"])}
         else:
             out[slot] = _merge(out.get(slot), value)
     return out

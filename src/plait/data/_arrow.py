@@ -294,8 +294,11 @@ def _parquet(path: Path) -> Columns:
     groups = [file.metadata.row_group(at) for at in range(file.metadata.num_row_groups)]
 
     def batches() -> Iterator[pa.Table]:
-        for batch in file.iter_batches(BLOCK_ROWS):
-            yield pa.Table.from_batches([batch])
+        try:
+            for batch in file.iter_batches(BLOCK_ROWS):
+                yield pa.Table.from_batches([batch])
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{path} cannot be read as .parquet: {error}. Write or fetch it again.") from error
 
     return _held(path, batches, file.schema_arrow, sum(group.total_byte_size for group in groups))
 

@@ -110,7 +110,7 @@ class Schema(_Strict):
         if both := set(self.modalities) & set(self.targets):
             raise ValueError(f"{sorted(both)} name both a modality and a target")
         if JOINT in self.modalities:
-            raise ValueError(f"no modality can be called {JOINT!r}, which means all together; name it otherwise")
+            raise ValueError(f"{JOINT!r} means all modalities together, and none can be called so; rename or ignore it")
         return self
 
     def _roles(self) -> Iterator[tuple[str, str]]:
@@ -167,7 +167,7 @@ class Schema(_Strict):
         return freed._edited(id=id or freed.id, split=split or freed.split, group=group or freed.group)
 
     def _edited(self, **changes: Any) -> Schema:
-        return _checked({**self.model_dump(), **changes}, "the edited schema")
+        return _checked({**self.model_dump(), **changes}, "the schema")
 
     def fit_to(self, names: Iterable[str], partial: bool = False) -> None:
         """Raises SchemaError if a column is not among `names`.  partial: enough that one modality has a column."""

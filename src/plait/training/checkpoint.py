@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from plait.core.errors import RunError
@@ -54,12 +54,23 @@ WEIGHTS = "model.safetensors"
 def weights(folder: Path) -> dict[str, Tensor]:
     """The fitted weights of a run folder.  RunError if it has none."""
     path = folder / WEIGHTS
+    if not path.exists():
+        raise RunError(f"{folder} is not a finished run: it has no {WEIGHTS}.")
     try:
-        return dict(load_file(path))
-    except FileNotFoundError as error:
-        raise RunError(f"{folder} is not a finished run: it has no {WEIGHTS}.") from error
+        with safe_open(str(path), framework="pt") as file:
+            said = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise RunError(f"{path} is damaged ({error}). Fit the model again.") from error
+    if said.get("sum") != _sum("", tensors):
+        raise RunError(f"{path} is damaged (its checksum is wrong). Fit the model again.")
+    return tensors
+
+
+def write_weights(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write fitted weights into a run folder.  RunError if the disk refuses."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(folder / WEIGHTS, save(tensors, metadata={"sum": _sum("", tensors)}))
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,19 @@ def resolve(
         if recipe is not None:
             data = overlay(data, _spread(_named(recipe), schema))
     for setting in settings:
-        data = set_value(data, setting)
+        for one in _for_each_of_kind(setting, schema):
+            data = set_value(data, one)
     return Recipe.parse(_spread(data, schema))
+
+
+def _for_each_of_kind(setting: str, schema: Schema) -> list[str]:
+    """`encoders.text...` as one setting for each modality of that kind, unless a modality is called so."""
+    slot, _, rest = setting.partition(".")
+    key = re.split(r"[.=]", rest, maxsplit=1)[0]
+    if slot != "encoders" or key in schema.modalities or key not in _TRAINABLE:
+        return [setting]
+    of_kind = [name for name, modality in schema.modalities.items() if modality.kind == key]
+    return [f"encoders.{name}{rest[len(key) :]}" for name in of_kind]
 
 
 def _spread(recipe: Mapping[str, Any], schema: Schema) -> dict[str, Any]:

@@ -90,6 +90,13 @@ def evaluate(
             notes.append(f"No single-modality models: {error}")
     found = assess(model, table, encoded, test, alone, seed)
     found.notes += notes
+    found.notes += [
+        f"No row has a label in {name!r} that the model knows: nothing is said about it."
+        for name in model.targets
+        if not len(encoded.dataset.take(test).target(name))
+    ]
+    if own is None and table.quarantine:
+        found.notes.append(f"{len(table.quarantine)} cells cannot be used: plait inspect says why.")
     if own is None:
         found.notes += _overlap(model, table)
     elif model.folder is not None:

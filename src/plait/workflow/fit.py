@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from plait.core.assemble import encoder_for
-from plait.core.errors import DataError, MissingExtra, RunError, nearest
+from plait.core.errors import DataError, MissingExtra, RecipeError, RunError, SchemaError, nearest
 from plait.core.network import Network
 from plait.core.recipe import Recipe, Stage
 from plait.data.dataset import Dataset
@@ -31,7 +31,7 @@ from plait.training.runs import CONFIG, read_config
 from .defaults import resolve
 from .model import Model
 from .prepare import Encoded, Progress, encode, silent, spec_of, trained_on
-from .run import EVALUATION, FIT, again, begin, locked, plain, read_splits, versions, write_json, write_splits
+from .run import EVALUATION, FIT, again, begin, forget, locked, plain, read_splits, versions, write_json, write_splits
 
 Watch = loop.Watch
 REFIT = "refit"
@@ -124,8 +124,14 @@ def fit(
             config = {"source": _named(source), "seed": seed, "arguments": _sayable(asked), "versions": versions()}
             rows = _begin(folder, table, {**config, "recipe": chosen.dump()}, rows, resume)
         progress("read", 1, 1)
-        encoded = encode(table, chosen, cache=cache, progress=progress)
-        fitted = train(table, encoded, chosen, rows, seed=seed, folder=folder, cache=cache, watch=watch)
+        try:
+            encoded = encode(table, chosen, cache=cache, progress=progress)
+            fitted = train(table, encoded, chosen, rows, seed=seed, folder=folder, cache=cache, watch=watch)
+        except (DataError, RecipeError, SchemaError, MissingExtra):
+            # Nothing is learned yet, and going on would meet the same: the next try may have the folder.
+            if folder is not None and not resume and not (folder / loop.CHECKPOINT).exists():
+                forget(folder)
+            raise
         fitted.seconds["total"] = time.perf_counter() - began
         if folder is not None and _rank() == 0:
             _finish(fitted, folder, began, progress)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import yaml
-from safetensors.torch import save
 
 from plait.core.errors import DataError, nearest
 from plait.core.network import Network
@@ -22,7 +21,7 @@ from plait.data.dataset import Dataset
 from plait.data.read import read
 from plait.data.schema import JOINT, Schema
 from plait.data.table import Table
-from plait.training.checkpoint import WEIGHTS, write_bytes
+from plait.training.checkpoint import write_weights
 from plait.training.runs import CONFIG, describe, load_network, read_config
 
 from .prepare import Encoded, Progress, encode, silent
@@ -174,8 +173,7 @@ class Model:
         self.schema.save(folder / SCHEMA)
         with writing(folder / CONFIG) as part:
             part.write_text(yaml.safe_dump(self._config(), sort_keys=False, allow_unicode=True), encoding="utf-8")
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        write_bytes(folder / WEIGHTS, save(tensors))
+        write_weights(folder, self.network.state_dict())
         self.folder = folder
         return folder
 

@@ -23,7 +23,7 @@ from plait.training.runs import read_config
 
 from . import card
 from .model import Model
-from .run import EVALUATION, FIT, own_rows, read_splits
+from .run import EVALUATION, FIT, own_rows, read_json, read_splits
 
 if TYPE_CHECKING:
     from .fit import Fitted
@@ -60,7 +60,7 @@ def write_from(
     folder: Path, model: Model, table: Table, dataset: Dataset, account: Mapping[str, Any] | None = None
 ) -> Path:
     """`write`, of the run's table and its stored cells.  account: of the fit; that of the folder where None."""
-    told = json.loads((folder / FIT).read_text(encoding="utf-8")) if account is None else account
+    told = read_json(folder / FIT) if account is None else account
     report = build(folder, model, table, dataset, told)
     with writing(folder / CARD) as part:
         part.write_text(card.text(report, model, told["samples"]), encoding="utf-8")
@@ -79,7 +79,7 @@ def build(folder: Path, model: Model, table: Table, dataset: Dataset, account: M
         name: Column(schema.modalities[name].kind, int(have[:, i].sum()), _quarantined(table, name))
         for i, name in enumerate(names)
     }
-    evaluation = json.loads(path.read_text(encoding="utf-8")) if (path := folder / EVALUATION).exists() else {}
+    evaluation = read_json(path) if (path := folder / EVALUATION).exists() else {}
     return Report(
         title=Path(config["source"]).name if config.get("source") else folder.name,
         rows=len(table),

@@ -23,6 +23,7 @@ from plait.data.cache import writing
 from plait.data.read import read
 from plait.data.schema import Schema
 from plait.data.table import Table
+from plait.training.loop import HISTORY
 from plait.training.runs import CONFIG
 
 from .model import SCHEMA, Model
@@ -58,6 +59,12 @@ def begin(folder: Path, config: Mapping[str, Any], schema: Schema, table: Table)
         part.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
+def forget(folder: Path) -> None:
+    """Undo `begin`.  The configuration first, so that a folder that is left half done counts as not begun."""
+    for name in (CONFIG, DATA, SCHEMA, SPLITS, HISTORY):
+        (folder / name).unlink(missing_ok=True)
+
+
 def made_from(table: Table) -> dict[str, Any]:
     """The data's fingerprint, the thread count and the versions: what equal weights depend on."""
     return {
@@ -70,7 +77,7 @@ def made_from(table: Table) -> dict[str, Any]:
 
 def again(folder: Path, table: Table) -> None:
     """Take up a run on the same data with the same thread count.  RunError if the data changed."""
-    said = json.loads((folder / DATA).read_text(encoding="utf-8"))
+    said = read_json(folder / DATA)
     if table.fingerprint() != said["fingerprint"]:
         raise RunError(
             f"The data is not what the run in {folder} was begun with ({said['rows']} rows then, {len(table)} now, or "
@@ -106,7 +113,7 @@ def write_splits(folder: Path, table: Table, splits: Mapping[str, np.ndarray]) -
 
 def read_splits(folder: Path) -> dict[str, np.ndarray]:
     """{"train", "validation", "test": rows}."""
-    table = pq.read_table(folder / SPLITS)
+    table = read_parquet(folder / SPLITS)
     rows, names = table["row"].to_numpy(), np.asarray(table["split"].to_pylist())
     return {part: rows[names == part] for part in ("train", "validation", "test")}
 
@@ -119,10 +126,26 @@ def own_rows(model: Model) -> tuple[Table, np.ndarray]:
     if source is None:
         raise RunError(f"The run in {folder} was fitted on data in memory: give the rows to evaluate on.")
     table = read(source, model.schema)
-    begun = json.loads((folder / DATA).read_text(encoding="utf-8"))
+    begun = read_json(folder / DATA)
     if table.fingerprint() != begun["fingerprint"]:
         raise RunError(f"{source} is not what the run in {folder} was fitted on: its content has changed. Restore it.")
     return table, read_splits(folder)["test"]
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote in a run folder.  RunError if it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}). Fit the model again.") from error
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """What `write_parquet` wrote in a run folder.  RunError if it cannot be read."""
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path} cannot be read ({error}). Fit the model again.") from error
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:

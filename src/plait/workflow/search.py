@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from plait.core.errors import DataError, RunError, nearest
 from plait.data.dataset import Dataset
@@ -22,7 +21,7 @@ from plait.training.checkpoint import WEIGHTS
 
 from .model import Model
 from .prepare import encode
-from .run import write_parquet
+from .run import read_parquet, write_parquet
 
 EMBEDDINGS = "embeddings.safetensors"
 ROWS = "rows.parquet"
@@ -167,4 +166,4 @@ def _loaded(folder: Path, changed: tuple[int, ...]) -> tuple[Model, Index, pa.Ar
             f"The run in {folder} has no index to search: its recipe has no projection, or faiss was missing when it "
             "was fitted. Install it with: pip install 'plait[search]', and fit again."
         )
-    return model, Index.load(folder / EMBEDDINGS), pq.read_table(folder / ROWS)["cells"].combine_chunks()
+    return model, Index.load(folder / EMBEDDINGS), read_parquet(folder / ROWS)["cells"].combine_chunks()
