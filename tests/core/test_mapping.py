@@ -14,7 +14,7 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path) -> None:
         path.write_bytes(content)
         with pytest.raises(RecipeError, match=said):
             read_mapping(path, "recipe", RecipeError)
-    with pytest.raises(SchemaError, match="There is no schema .*none.yaml"):
+    with pytest.raises(SchemaError, match=r"There is no schema .*none.yaml"):
         read_mapping(tmp_path / "none.yaml", "schema", SchemaError)
     with pytest.raises(SchemaError, match="cannot be read"):
         read_mapping(tmp_path, "schema", SchemaError)

@@ -39,13 +39,16 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_full_disk_is_a_data_error_that_says_what_to_do(tmp_path):
+@pytest.mark.parametrize(("cache", "said"), [(".", "let PLAIT_CACHE name"), ("other", "choose another place")])
+def test_a_full_disk_is_a_data_error_that_says_what_to_do(tmp_path, monkeypatch, cache, said):
+    monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / cache))
+
     def fill(path):
         with writing(path) as part:
             part.write_text("some")
             Path("/dev/full").write_text("x" * 100_000)
 
-    with pytest.raises(DataError, match=r"No space left.*PLAIT_CACHE"):
+    with pytest.raises(DataError, match=rf"No space left.*{said}"):
         fill(tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
 

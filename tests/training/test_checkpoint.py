@@ -92,7 +92,7 @@ def test_damaged_weights_are_noticed(path) -> None:
     raw = bytearray(file.read_bytes())
     raw[-3] ^= 1
     file.write_bytes(raw)
-    with pytest.raises(RunError, match="damaged .its checksum is wrong"):
+    with pytest.raises(RunError, match=r"damaged .its checksum is wrong"):
         checkpoint.weights(path.parent)
 
 

@@ -32,10 +32,10 @@ def test_damaged_files_of_a_run_are_named(tmp_path, table):
     begin(tmp_path, {"seed": 0}, table.schema, table)
     write_splits(tmp_path, table, {"train": np.arange(10)})
     (tmp_path / "data.json").write_text("{")
-    with pytest.raises(RunError, match="data.json cannot be read"):
+    with pytest.raises(RunError, match=r"data.json cannot be read"):
         again(tmp_path, table)
     (tmp_path / "splits.parquet").write_bytes((tmp_path / "splits.parquet").read_bytes()[:50])
-    with pytest.raises(RunError, match="splits.parquet cannot be read"):
+    with pytest.raises(RunError, match=r"splits.parquet cannot be read"):
         read_splits(tmp_path)
 
 

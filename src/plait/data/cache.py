@@ -63,13 +63,11 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        cached = path.absolute().is_relative_to(cache_root().absolute())
+        elsewhere = "let PLAIT_CACHE name another folder" if cached else "choose another place"
         if error.errno in FULL:
-            raise DataError(
-                f"No space left for {path}. Free some space, or let PLAIT_CACHE name a folder on a larger disk."
-            ) from error
+            raise DataError(f"No space left for {path}. Free some space, or {elsewhere}.") from error
         ours = error.filename is not None and Path(error.filename).parent in (path.parent, *path.parents)
         if error.errno in REFUSED and ours:
-            raise DataError(
-                f"Cannot write {path}: {error.strerror}. Take another place, or set PLAIT_CACHE."
-            ) from error
+            raise DataError(f"Cannot write {path}: {error.strerror}. Mend that, or {elsewhere}.") from error
         raise

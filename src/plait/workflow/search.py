@@ -138,7 +138,7 @@ def embed(model: Model, query: Mapping[str, Any]) -> dict[str, np.ndarray]:
         stored = encode(table, model.recipe, tuple(query), encoders=encoders, cache=Path(cache)).dataset
         found = model.embeddings(stored)
     for bad in table.quarantine:
-        raise DataError(f"The query's {bad.column} {bad.reason}.")
+        raise DataError(f"The query's {bad.column}: {bad.reason}.")
     for name in query:
         if not len(found[name][0]):
             raise DataError(f"The query's {name} is empty.")

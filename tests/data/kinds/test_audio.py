@@ -92,7 +92,7 @@ def test_absurd_rates_are_refused(rate: int) -> None:
 
 @pytest.mark.parametrize("raw", [b"hello", b"RIFF\x24\0\0\0WAVEfmt ", b"\x89PNG\r\n\x1a\n" + bytes(50), bytes(1000)])
 def test_what_is_no_sound_is_refused(raw: bytes) -> None:
-    with pytest.raises(CellError, match="decoded|truncated"):
+    with pytest.raises(CellError, match=r"decoded|truncated"):
         audio.decode(raw)
 
 
