@@ -33,13 +33,9 @@ CANDIDATES = [
     "training.optimizer.adamw.lr=0.004",
     "training.optimizer.adamw.weight_decay=0.05",
     "training.optimizer.adamw.weight_decay=1.0",
-    "training.optimizer.adamw.weight_decay=2.0",
-    "training.batch=64",
     "width=64",
     "width=256",
     "fusion.self_attention.skip=false",
-    "fusion.self_attention.drop_path=0.5",
-    "fusion.self_attention.layers=2",
     "fusion=mean",
     "missing.modality_dropout.rate=0.0",
     "missing.modality_dropout.rate=0.4",
@@ -47,7 +43,6 @@ CANDIDATES = [
     "objectives.singles.weight=0.3",
     "objectives.info_nce.weight=0.0",
     "objectives.info_nce.weight=1.0",
-    "training.ema=0.98",
 ]
 """`slot.key=value`; the first one is the default itself."""
 
