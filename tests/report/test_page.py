@@ -7,6 +7,7 @@ import pytest
 
 from plait.report.page import page
 from plait.report.report import Cell, Column, Found, Search
+from plait.report.words import number
 
 VOID = {"meta", "img", "br", "path", "use", "rect"}
 
@@ -95,6 +96,13 @@ def test_a_section_stands_only_where_there_is_something_for_it(report):
     assert Checked(page(bare)).titles == ["The table"]
     for part, title in (("searches", full[4]), ("history", "Training")):
         assert title not in Checked(page(replace(report(), **{part: ()}))).titles
+
+
+def test_what_is_lost_without_a_modality_stands_on_the_rows_that_have_it(report):
+    entry = report().evaluation["without"]["image"]
+    text = re.sub(r"<[^>]+>", " ", page(report()))
+    shown = (number(entry["accuracy"], "accuracy"), number(entry["with"]["accuracy"], "accuracy"), entry["rows"])
+    assert re.search(r"without image\s+{}\s+{}\s+{}\b".format(*(re.escape(str(value)) for value in shown)), text)
 
 
 def test_what_a_user_wrote_is_never_markup(report):

@@ -127,20 +127,18 @@ def _patterns(report: Report, drawing: str) -> str:
     if report.kind is None or not drawing:
         return ""
     main = scores.of(report.kind).main
-    by_seen = {frozenset(p["present"]): p for p in report.evaluation["patterns"]}
-    everything = frozenset(report.modalities)
     rows = [
-        (label, number(p.get(main), main), interval(ends(p, main), main) or DASH, _count(p.get("rows")))
-        for label, seen in [("with all", everything)]
-        + [(f"without {escape(m)}", everything - {m}) for m in report.modalities]
-        if (p := by_seen.get(seen)) is not None and len(report.modalities) > 1
+        (f"without {escape(m)}", *(number(p.get(main), main) for p in (entry, entry["with"])), _count(entry["rows"]))
+        for m, entry in report.evaluation.get("without", {}).items()
     ]
     note = (
         "Strong dots: the modalities that the model sees. Each line is read on the test rows that have all of them, "
         "with every other modality hidden, so different lines are about different rows. "
         f"Lines on fewer than {FEW} rows say little; they stand last, without colour."
     )
-    return _pair(_figure(drawing, note), _grid(("", name(main), "95 %", "rows"), rows) if rows else "")
+    return _pair(
+        _figure(drawing, note), _grid(("on the rows that have it", name(main), "with it", "rows"), rows) if rows else ""
+    )
 
 
 def _retrieval(report: Report, drawing: str) -> str:
@@ -157,7 +155,7 @@ def _retrieval(report: Report, drawing: str) -> str:
         "Recall@10: how often a match is among the first ten of the gallery. Every row with an equal cell is a match; "
         "ties count at chance."
     )
-    table = _grid(("", "recall@1", "@5", "@10", "95 % of @10", "gallery"), rows) if rows else ""
+    table = _grid(("", "recall@1", "@5", "@10", "95 % of @10", "among"), rows) if rows else ""
     return _pair(_figure(drawing, note), table)
 
 
