@@ -355,6 +355,13 @@ def test_what_others_print_does_not_reach_the_json(home, monkeypatch):
     assert "chatter" in done.stderr
 
 
+def test_of_several_processes_the_first_one_tells(home, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert call("inspect", home / "items.csv", "--json").stdout == ""
+    monkeypatch.setenv("RANK", "0")
+    assert json.loads(call("inspect", home / "items.csv", "--json").stdout)["rows"] == 48
+
+
 def test_names_with_markup_are_shown_as_they_are(tmp_path):
     items.write_csv(tmp_path / "t.csv", [{"[red]x[/red]": float(i), "y": str(i % 2)} for i in range(20)])
     assert "[red]x[/red]" in call("inspect", tmp_path / "t.csv", "--kind", "[red]x[/red]=number", "--json").stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Mapping
 from types import TracebackType
@@ -79,7 +80,9 @@ class Screen:
         typer.echo(text, err=True)
 
     def show(self, account: Mapping[str, Any], *tables: RenderableType | None) -> None:
-        """The result: the account as JSON, or the tables for people."""
+        """The result: the account as JSON, or the tables for people; of several processes, the first one tells it."""
+        if os.environ.get("RANK", "0") != "0":
+            return
         if self.as_json:
             print(json.dumps(account, ensure_ascii=False, allow_nan=False), file=self._out, flush=True)
             return

@@ -40,8 +40,9 @@ class InputError(DataError, ValueError):
 class _Estimator(BaseEstimator):  # type: ignore[misc]
     """recipe: a file, a name or plain data; None: chosen from the table.  settings: `slot.key=value` of the recipe.
 
-    kinds: {column: kind} where it is not to be inferred.  validation_fraction: share of the rows that choose the best
-    epoch.  random_state: int; equal ones give equal models.
+    kinds: {column: kind} where it is not to be inferred.  validation_fraction: share of the rows that make the
+    training's choices; where there are few rows, they are learned from afterwards.  random_state: int; equal ones give
+    equal models.
     """
 
     def __init__(
