@@ -75,7 +75,7 @@ def test_no_run_and_a_damaged_one_are_said(run, tmp_path):
     with pytest.raises(RunError, match="damaged"):
         Model.load(copy)
     (copy / "config.yaml").write_text("seed: [")
-    with pytest.raises(RunError, match="cannot be read"):
+    with pytest.raises(RunError, match="not valid YAML"):
         Model.load(copy)
 
 
