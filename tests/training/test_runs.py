@@ -31,7 +31,11 @@ def test_a_description_is_plain_data(tmp_path) -> None:
 def test_what_is_no_run_is_said(tmp_path) -> None:
     with pytest.raises(RunError, match=f"has no {CONFIG}"):
         read_config(tmp_path)
-    for text, message in (("a: [", "not valid YAML"), ("- a", "is no configuration of a run"), ("recipe: {}", "not finished")):
+    for text, message in (
+        ("a: [", "not valid YAML"),
+        ("- a", "is no configuration of a run"),
+        ("recipe: {}", "not finished"),
+    ):
         (tmp_path / CONFIG).write_text(text)
         with pytest.raises(RunError, match=message):
             load_network(tmp_path)
