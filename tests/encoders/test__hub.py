@@ -59,7 +59,7 @@ def with_sentence_files(folder, pooling, normalise, extra=()):
 
 
 def test_text_is_the_mean_over_its_own_tokens(bert, tokenizer):
-    encoded = HubModel(str(bert), "text", offline=True).encode(TEXTS, batch=1)
+    encoded = HubModel(str(bert), "text").encode(TEXTS, batch=1)
     model = transformers.AutoModel.from_pretrained(bert).eval()
     for row, text in enumerate(TEXTS):
         with torch.inference_mode():
@@ -70,7 +70,7 @@ def test_text_is_the_mean_over_its_own_tokens(bert, tokenizer):
 
 @pytest.mark.parametrize("batch", [1, 2, 32])
 def test_batching_changes_nothing(bert, batch):
-    model = HubModel(str(bert), "text", offline=True)
+    model = HubModel(str(bert), "text")
     whole, parts = model.encode(TEXTS), model.encode(TEXTS, batch=batch)
     assert torch.equal(whole.mask, parts.mask)
     torch.testing.assert_close(whole.pooled, parts.pooled)
@@ -78,7 +78,7 @@ def test_batching_changes_nothing(bert, batch):
 
 
 def test_text_is_cut_at_what_the_model_has_positions_for(bert):
-    encoded = HubModel(str(bert), "text", offline=True).encode(["bird " * 50])
+    encoded = HubModel(str(bert), "text").encode(["bird " * 50])
     assert encoded.mask.sum().item() == 12
 
 
@@ -94,7 +94,7 @@ def test_text_is_cut_at_what_the_model_has_positions_for(bert):
 )
 def test_a_sentence_transformers_folder_pools_its_own_way(bert, pooling, reduce, normalise):
     with_sentence_files(bert, pooling, normalise)
-    encoded = HubModel(str(bert), "text", offline=True).encode(TEXTS)
+    encoded = HubModel(str(bert), "text").encode(TEXTS)
     assert encoded.mask.sum(1).max() == 6
     vectors = torch.stack([reduce(row[mask]) for row, mask in zip(encoded.tokens, encoded.mask, strict=True)])
     torch.testing.assert_close(encoded.pooled, F.normalize(vectors, dim=1) if normalise else vectors)
@@ -110,14 +110,14 @@ def test_a_sentence_transformers_folder_pools_its_own_way(bert, pooling, reduce,
 def test_unknown_pooling_is_refused(bert, pooling, extra, found):
     with_sentence_files(bert, pooling, False, extra)
     with pytest.raises(RecipeError, match=found):
-        HubModel(str(bert), "text", offline=True)
+        HubModel(str(bert), "text")
 
 
 def test_image_transformer_gives_its_pooler_and_patches(tmp_path):
     config = transformers.ViTConfig(image_size=16, patch_size=8, **SMALL)
     folder = saved(tmp_path / "vit", seeded(transformers.ViTModel, config), image_processor())
     cells = pictures(3)
-    encoded = HubModel(str(folder), "image", offline=True).encode(cells, batch=2)
+    encoded = HubModel(str(folder), "image").encode(cells, batch=2)
     pixels = image_processor()(cells, input_data_format="channels_first", return_tensors="pt")
     with torch.inference_mode():
         output = transformers.AutoModel.from_pretrained(folder).eval()(**pixels)
@@ -130,7 +130,7 @@ def test_image_transformer_gives_its_pooler_and_patches(tmp_path):
 def test_a_convolutional_map_becomes_tokens(tmp_path):
     config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic")
     folder = saved(tmp_path / "resnet", seeded(transformers.ResNetModel, config), image_processor(32))
-    encoded = HubModel(str(folder), "image", offline=True).encode(pictures(2))
+    encoded = HubModel(str(folder), "image").encode(pictures(2))
     assert encoded.tokens.shape == (2, 16, 12)
     torch.testing.assert_close(encoded.pooled, encoded.tokens.mean(1))
 
@@ -142,8 +142,8 @@ def test_clip_gives_projected_features_of_both_towers(tmp_path, tokenizer):
         projection_dim=10,
     )
     folder = saved(tmp_path / "clip", seeded(transformers.CLIPModel, config), tokenizer, image_processor())
-    texts = HubModel(str(folder), "text", offline=True).encode(TEXTS)
-    images = HubModel(str(folder), "image", offline=True).encode(pictures(2))
+    texts = HubModel(str(folder), "text").encode(TEXTS)
+    images = HubModel(str(folder), "image").encode(pictures(2))
     assert texts.pooled.shape == (4, 10)
     assert images.pooled.shape == (2, 10)
     assert images.tokens.shape == (2, 5, 16)
@@ -166,7 +166,7 @@ def wav2vec(tmp_path):
 def test_sounds_of_different_length_keep_their_own_features(wav2vec):
     rng = np.random.default_rng(0)
     sounds = [rng.standard_normal(n).astype(np.float32) for n in (800, 1600, 800)]
-    model = HubModel(str(wav2vec), "audio", offline=True)
+    model = HubModel(str(wav2vec), "audio")
     together = model.encode(sounds)
     assert together.mask.sum(1)[0] == together.mask.sum(1)[2] < together.mask.sum(1)[1]
     for row, sound in enumerate(sounds):
@@ -179,9 +179,9 @@ def test_sounds_of_different_length_keep_their_own_features(wav2vec):
 def test_sound_is_resampled_to_what_the_model_was_trained_on(wav2vec):
     pytest.importorskip("soxr")
     sound = np.random.default_rng(0).standard_normal(1600).astype(np.float32)
-    at_16k = HubModel(str(wav2vec), "audio", offline=True).encode([sound]).mask.sum()
+    at_16k = HubModel(str(wav2vec), "audio").encode([sound]).mask.sum()
     transformers.Wav2Vec2FeatureExtractor(sampling_rate=48_000).save_pretrained(wav2vec)
-    at_48k = HubModel(str(wav2vec), "audio", offline=True).encode([sound]).mask.sum()
+    at_48k = HubModel(str(wav2vec), "audio").encode([sound]).mask.sum()
     assert at_48k > 2.5 * at_16k
 
 
@@ -193,37 +193,37 @@ def test_whisper_is_read_through_its_encoder(tmp_path):
     )  # fmt: skip
     listener = transformers.WhisperFeatureExtractor(feature_size=8, chunk_length=1)
     folder = saved(tmp_path / "whisper", seeded(transformers.WhisperModel, config), listener)
-    encoded = HubModel(str(folder), "audio", offline=True).encode([np.zeros(4000, np.float32)])
+    encoded = HubModel(str(folder), "audio").encode([np.zeros(4000, np.float32)])
     assert encoded.tokens.shape == (1, 50, 16)
     torch.testing.assert_close(encoded.pooled, encoded.tokens.mean(1))
 
 
 def test_the_model_is_frozen_and_its_fingerprint_follows_weights_and_settings(bert):
-    model = HubModel(str(bert), "text", offline=True)
+    model = HubModel(str(bert), "text")
     assert not model.model.training
     assert not any(p.requires_grad for p in model.model.parameters())
     before = model.fingerprint()
-    assert before == HubModel(str(bert), "text", offline=True).fingerprint()
+    assert before == HubModel(str(bert), "text").fingerprint()
     next(model.model.parameters())[0, 0] += 1
     assert model.fingerprint() != before
     with_sentence_files(bert, {"pooling_mode_cls_token": True}, True)
-    assert HubModel(str(bert), "text", offline=True).fingerprint() != before
+    assert HubModel(str(bert), "text").fingerprint() != before
 
 
 def test_bfloat16_weights_still_give_float32(bert):
-    full = HubModel(str(bert), "text", offline=True).encode(TEXTS)
-    half = HubModel(str(bert), "text", torch.bfloat16, offline=True).encode(TEXTS)
+    full = HubModel(str(bert), "text").encode(TEXTS)
+    half = HubModel(str(bert), "text", torch.bfloat16).encode(TEXTS)
     assert half.pooled.dtype == half.tokens.dtype == torch.float32
     assert F.cosine_similarity(full.pooled, half.pooled).min() > 0.99
 
 
 def test_what_cannot_be_loaded_is_the_users_to_mend(tmp_path, bert):
     with pytest.raises(RecipeError, match="cannot be loaded as an encoder of text cells"):
-        HubModel(str(tmp_path / "nothing"), "text", offline=True)
+        HubModel(str(tmp_path / "nothing"), "text")
     with pytest.raises(RecipeError, match="image cells"):
-        HubModel(str(bert), "image", offline=True)
+        HubModel(str(bert), "image")
 
 
 def test_no_cells_is_a_fault_of_the_caller(bert):
     with pytest.raises(ValueError, match="no cells"):
-        HubModel(str(bert), "text", offline=True).encode([])
+        HubModel(str(bert), "text").encode([])

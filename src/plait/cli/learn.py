@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,7 +58,7 @@ def fit(
 
     from plait.workflow import fit as workflow
     from plait.workflow.inspect import overview
-    from plait.workflow.run import EVALUATION, plain
+    from plait.workflow.run import EVALUATION, plain, read_json
 
     from . import show
 
@@ -91,7 +90,7 @@ def fit(
             raise
         account = plain({**fitted.account(), **overview(fitted.table), "recipe": fitted.model.recipe.dump()})
         if (folder / EVALUATION).exists():
-            account["evaluation"] = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+            account["evaluation"] = read_json(folder / EVALUATION)
     screen.show(account, *show.fitted(account), show.where(folder))
 
 

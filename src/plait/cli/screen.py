@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import typer
+
+from plait.core.rank import rank
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -81,7 +82,7 @@ class Screen:
 
     def show(self, account: Mapping[str, Any], *tables: RenderableType | None) -> None:
         """The result: the account as JSON, or the tables for people; of several processes, the first one tells it."""
-        if os.environ.get("RANK", "0") != "0":
+        if rank():
             return
         if self.as_json:
             print(json.dumps(account, ensure_ascii=False, allow_nan=False), file=self._out, flush=True)

@@ -74,20 +74,8 @@ def evaluation(account: Mapping[str, Any]) -> Renderables:
     """Of `plait evaluate`; tables that compare show the main measure, which comes first."""
     main = next(iter(account["test"]), "")
     test = [(name, _figure(value), _range(account["intervals"].get(name))) for name, value in account["test"].items()]
-    single, without = (
-        [
-            (
-                name,
-                found["rows"],
-                f"{_figure(found.get(main))} {_range(found['intervals'].get(main))}",
-                f"{_figure(found[other].get(main))} {_range(found[other]['intervals'].get(main))}",
-                _range(found[change].get(main)),
-            )
-            for name, found in account[table].items()
-            if found["rows"]
-        ]
-        for table, other, change in (("single", "fused", "gain"), ("without", "with", "loss"))
-    )
+    single = _compared(account["single"], main, "fused", "gain")
+    without = _compared(account["without"], main, "with", "loss")
     patterns = [
         (", ".join(found["present"]), found["rows"], _figure(found.get(main)), _range(found["intervals"].get(main)))
         for found in account["patterns"]
@@ -127,6 +115,21 @@ def evaluation(account: Mapping[str, Any]) -> Renderables:
         if calibration
         else None,
         _list("Notes", account["notes"]),
+    ]
+
+
+def _compared(entries: Mapping[str, Any], main: str, other: str, change: str) -> list[tuple[Any, ...]]:
+    """A line for each modality: rows, its own figure, the other one on the same rows, the interval of the change."""
+    return [
+        (
+            name,
+            found["rows"],
+            f"{_figure(found.get(main))} {_range(found['intervals'].get(main))}",
+            f"{_figure(found[other].get(main))} {_range(found[other]['intervals'].get(main))}",
+            _range(found[change].get(main)),
+        )
+        for name, found in entries.items()
+        if found["rows"]
     ]
 
 

@@ -43,14 +43,14 @@ class HubModel:
     RecipeError if the model cannot be loaded or pools in a way that is not known here.
     """
 
-    def __init__(self, name: str, kind: Kind, dtype: torch.dtype = torch.float32, offline: bool = False) -> None:
+    def __init__(self, name: str, kind: Kind, dtype: torch.dtype = torch.float32) -> None:
         transformers = need("transformers", "text")
-        self.kind, self.offline, self.name = kind, offline, name
+        self.kind, self.name = kind, name
         # Bars on stderr for what takes milliseconds, also where nobody watches.
         transformers.utils.logging.disable_progress_bar()
         try:
-            self.processor: Any = getattr(transformers, _LOADERS[kind]).from_pretrained(name, local_files_only=offline)
-            self.model: nn.Module = transformers.AutoModel.from_pretrained(name, local_files_only=offline, dtype=dtype)
+            self.processor: Any = getattr(transformers, _LOADERS[kind]).from_pretrained(name)
+            self.model: nn.Module = transformers.AutoModel.from_pretrained(name, dtype=dtype)
             self.pooling, self.unit, self.longest = self._sentence_settings() if kind == "text" else ("model", False, 0)
         except (OSError, ValueError) as error:
             raise RecipeError(f"model: {name!r} cannot be loaded as an encoder of {kind} cells: {error}") from error
@@ -156,9 +156,7 @@ class HubModel:
 
     def _settings(self, file: str) -> Any:
         hub = need("transformers.utils.hub", "text")
-        path = hub.cached_file(
-            self.name, file, local_files_only=self.offline, _raise_exceptions_for_missing_entries=False
-        )
+        path = hub.cached_file(self.name, file, _raise_exceptions_for_missing_entries=False)
         if path is None:
             return None
         with open(path, encoding="utf-8") as stream:

@@ -27,14 +27,18 @@ def write(path: Path, state: Any) -> None:
 def read(path: Path) -> Any:
     """What `write` wrote.  RunError if the file is damaged."""
     try:
-        with safe_open(str(path), framework="pt") as file:
-            said = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        said, tensors = _opened(path)
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
     if said.get("sum") != _sum(said.get("state", ""), tensors):
         raise _damaged(path, "its checksum is wrong")
     return _join(json.loads(said["state"]), tensors)
+
+
+def _opened(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """-> what the file says of itself, and its tensors."""
+    with safe_open(str(path), framework="pt") as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _damaged(path: Path, why: str) -> RunError:
@@ -57,9 +61,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
     if not path.exists():
         raise RunError(f"{folder} is not a finished run: it has no {WEIGHTS}.")
     try:
-        with safe_open(str(path), framework="pt") as file:
-            said = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        said, tensors = _opened(path)
     except SafetensorError as error:
         raise RunError(f"{path} is damaged ({error}). Fit the model again.") from error
     # Other programs write weights without one.

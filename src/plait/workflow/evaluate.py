@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Mapping
@@ -124,26 +125,28 @@ def assess(
     found = Evaluation(len(test))
     found.test, found.intervals, _ = _figures(model, decisions[everything], dataset, every_row, groups, seed)
 
-    def compared(
-        first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], on: str, name: str, change: str
-    ) -> dict[str, Any]:
-        """The figures of `first` on the rows that have a modality, of `second` on the same, and how far it is up."""
+    @functools.cache
+    def whole(on: str) -> tuple[dict[str, float], dict[str, list[float]], int]:
+        return _figures(model, decisions[everything], dataset, _having(dataset, (on,)), groups, seed)
+
+    def compared(first: Mapping[str, np.ndarray], on: str, name: str, change: str) -> dict[str, Any]:
+        """Figures of `first` on the rows that have a modality, of the whole model there, and how far that is up."""
         have = _having(dataset, (on,))
         own, own_intervals, rows = _figures(model, first, dataset, have, groups, seed)
-        other, other_intervals, _ = _figures(model, second, dataset, have, groups, seed)
+        other, other_intervals, _ = whole(on)
         return {
             **own,
             "rows": rows,
             "intervals": own_intervals,
             name: {**other, "intervals": other_intervals},
-            change: _differences(model, second, first, dataset, have, groups, seed),
+            change: _differences(model, decisions[everything], first, dataset, have, groups, seed),
         }
 
     for name, other in alone.items():
-        found.single[name] = compared(other.parameters(dataset), decisions[everything], name, "fused", "gain")
+        found.single[name] = compared(other.parameters(dataset), name, "fused", "gain")
     for name, others in rest.items() if model.targets else ():
         if _having(dataset, (name,)).any():
-            found.without[name] = compared(decisions[others], decisions[everything], name, "with", "loss")
+            found.without[name] = compared(decisions[others], name, "with", "loss")
     for company in companies if model.targets else ():
         have = _having(dataset, company)
         figures, intervals, rows = _figures(model, decisions[company], dataset, have, groups, seed, PATTERN_DRAWS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ import torch
 from plait.core.assemble import encoder_for
 from plait.core.errors import DataError, MissingExtra, RecipeError, RunError, SchemaError, nearest
 from plait.core.network import Network
+from plait.core.rank import rank
 from plait.core.recipe import Recipe, Stage
 from plait.data.dataset import Dataset
 from plait.data.read import read
@@ -101,7 +101,7 @@ def fit(
     began = time.perf_counter()
     folder, settings, ignore = None if out is None else Path(out), list(settings), list(ignore)
     with ExitStack() as stack:
-        if folder is not None and _rank() == 0:
+        if folder is not None and rank() == 0:
             stack.enter_context(locked(folder))
         table = learnable(
             source, schema, target=target, kinds=kinds or {}, ignore=ignore, split=split, group=group, strict=strict
@@ -133,7 +133,7 @@ def fit(
                 forget(folder)
             raise
         fitted.seconds["total"] = time.perf_counter() - began
-        if folder is not None and _rank() == 0:
+        if folder is not None and rank() == 0:
             _finish(fitted, folder, began, progress)
     return fitted
 
@@ -193,10 +193,6 @@ def _sayable(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {**out, "in_memory": memory} if memory else out
 
 
-def _rank() -> int:
-    return int(os.environ.get("RANK", "0"))
-
-
 def _named(source: Any) -> str | None:
     """The source's path, which must still be right when the run is taken up from another folder."""
     return str(Path(source).absolute()) if isinstance(source, (str, Path)) else None
@@ -211,7 +207,7 @@ def _begin(
             raise RunError(f"The run in {folder} is finished. Use it, or fit anew with another --out.")
         again(folder, table)
         return read_splits(folder)
-    if _rank() == 0:
+    if rank() == 0:
         # The splits first: a folder with a configuration must have them.
         if not (folder / CONFIG).exists():
             write_splits(folder, table, rows)
