@@ -62,11 +62,40 @@ class Claim(_Strict):
         return self
 
 
+class Off(_Strict):
+    """Settings of each arm under which the mechanism is turned off: the two then train to the same bits."""
+
+    recipe: list[str]
+    baseline: list[str] = Field(default_factory=list)
+
+
+class Searched(_Strict):
+    """Where a setting is searched: between two numbers, evenly or by their logarithms, or among some values."""
+
+    log: tuple[float, float] | None = None
+    linear: tuple[float, float] | None = None
+    choice: list[Any] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Searched:
+        if (given := sum(way is not None for way in (self.log, self.linear, self.choice))) != 1:
+            raise ValueError(f"one of log, linear and choice is needed, found {given}")
+        for ends in (self.log, self.linear):
+            if ends is not None and not ends[0] < ends[1]:
+                raise ValueError(f"the lower end comes first, found {list(ends)}")
+        if self.log is not None and self.log[0] <= 0:
+            raise ValueError(f"a logarithm needs numbers above 0, found {list(self.log)}")
+        return self
+
+
 class Entry(_Strict):
     """See the module.  mechanism: in our words.  published: what the paper claims.
 
     carried_by: room/component, where it stands; several with a comma.
     scale: full, or `reduced: what was reduced`.  baseline: a recipe that differs only in the slots the entry is about.
+    off: how the mechanism is turned off; None where the arms are built differently and nothing turns one into the other.
+    knobs: {setting: where it is searched} of what the method alone has, beside what all recipes are tuned by.
+    repeats: of the folds on real rows.
     """
 
     title: str
@@ -78,6 +107,9 @@ class Entry(_Strict):
     scale: str = "full"
     recipe: dict[str, Any]
     baseline: dict[str, Any]
+    off: Off | None = None
+    knobs: dict[str, Searched] = Field(default_factory=dict)
+    repeats: Literal[1, 2, 4] = 1
     claims: list[Claim] = Field(min_length=1)
     notes: str = ""
 

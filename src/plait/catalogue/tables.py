@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from plait.core.errors import DataError
+from plait.core.errors import DataError, nearest
 from plait.data.fetch import fetch, names
 from plait.data.read import read
 from plait.data.schema import Schema
@@ -15,21 +15,37 @@ from plait.data.table import Table
 from .entry import Data
 
 
+SCARCITY = ("train", "labels")
+"""Knobs of a collected set that are about each training and not the table: rows that it gets, and labels among them."""
+
+
+def named(data: Data) -> tuple[str, dict[str, Any]]:
+    """-> the set's name, and its knobs."""
+    return (data, {}) if isinstance(data, str) else next(iter(data.items()))
+
+
 def table(data: Data, **knobs: Any) -> Table:
     """A data set by its name, or {name: knobs}; `knobs` go before what it says, such as rows and seed.
 
-    DataError if there is no such set, it has no such knob, or knobs are given for one that has none.
+    A collected set has the knob `modalities`, those to keep, and `SCARCITY`.  DataError if there is no such set or knob.
     """
-    name, said = (data, {}) if isinstance(data, str) else next(iter(data.items()))
+    name, said = named(data)
     asked = {**said, **knobs}
     make = maker(name)
     if make is not None:
         made: Table = make(**asked)
         return made
-    if asked:
-        raise DataError(f"The data set {name} has no knobs, found {', '.join(asked)}.")
+    for knob in asked:
+        if knob not in (known := ("modalities", *SCARCITY)):
+            raise DataError(f"The data set {name} has no knob {knob!r}.{nearest(knob, known)}")
     folder = fetch(name)
-    return read(folder, Schema.load(folder / "schema.yaml"))
+    schema = Schema.load(folder / "schema.yaml")
+    kept = asked.get("modalities", schema.modalities)
+    for modality in kept:
+        if modality not in schema.modalities:
+            raise DataError(f"{name} has no modality {modality!r}.{nearest(modality, schema.modalities)}")
+    left = {modality: columns for modality, columns in schema.modalities.items() if modality in kept}
+    return read(folder, schema.model_copy(update={"modalities": left}))
 
 
 def maker(name: str) -> Callable[..., Table] | None:
