@@ -6,7 +6,7 @@ from made import QUICK, RECIPE, columns
 from plait.core.errors import DataError
 from plait.data.read import read
 from plait.workflow.defaults import resolve
-from plait.workflow.tune import KNOBS, points, tune
+from plait.workflow.tune import KNOBS, Knob, knobs_of, points, tune
 
 
 def quick(target="label", **more):
@@ -37,13 +37,12 @@ def test_alignment_alone_is_judged_by_its_loss():
 
 def test_points_lie_within_the_knobs_that_the_recipe_has():
     recipe = resolve(read(columns(20), target="label").schema, RECIPE, ("fusion=mean",))
-    first, *rest = points(recipe, 8, 0)
-    assert first == []
-    assert len({tuple(point) for point in rest}) == 7
+    (rest,) = points([knobs_of(recipe)], 7, 0)
+    assert len(set(rest)) == 7
     for point in rest:
         named = {setting.partition("=")[0] for setting in point}
         assert not any("self_attention" in name for name in named)
-        assert named <= set(KNOBS)
+        assert named <= {knob.path for knob in KNOBS}
 
 
 def test_too_few_rows_or_trials_are_said():
@@ -51,3 +50,19 @@ def test_too_few_rows_or_trials_are_said():
         tune(columns(3), "label", recipe=RECIPE)
     with pytest.raises(ValueError, match="at least one trial"):
         quick(trials=0)
+
+
+def test_two_arms_get_the_same_values_where_both_have_the_knob():
+    shared, own = Knob("width", "choice", values=(8, 16, 32)), Knob("objectives.gram.weight", "log", 0.1, 10.0)
+    one, two = points([[shared], [shared, own]], 15, 0)
+    assert [point[0] for point in one] == [point[0] for point in two]
+    weights = [float(point[1].partition("=")[2]) for point in two]
+    assert min(weights) < 0.3 and max(weights) > 3 and all(0.1 <= weight <= 10 for weight in weights)
+
+
+def test_a_range_that_ends_too_early_goes_on_half_as_many_decades():
+    knob = Knob("training.optimizer.adamw.lr", "log", 1e-4, 1e-2)
+    up, down = knob.beyond(upper=True), knob.beyond(upper=False)
+    assert (up.low, up.high) == pytest.approx((1e-2, 1e-1))
+    assert (down.low, down.high) == pytest.approx((1e-5, 1e-4))
+    assert knob.place(1e-3) == pytest.approx(0.5)

@@ -42,6 +42,7 @@ class Claim(_Strict):
     kind: `exact` (an identity or a count), `compare` (method against baseline on real rows), `planted` (data drawn
     afresh from a known truth; it must gain on `data`, and more there than on `without`, where its condition is off).
     expect: of the method's measure minus the baseline's.  margin: what counts as a difference; the data set's if None.
+    replicate: other data on which what was seen is looked for again; fresh seeds and draws or folds of `data` if None.
     """
 
     says: str
@@ -51,12 +52,13 @@ class Claim(_Strict):
     measure: str
     expect: Literal["higher", "lower", "not_lower", "equal"] | AtLeast
     margin: float | None = Field(default=None, gt=0)
+    replicate: Data | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Claim:
         if (self.kind == "planted") != (self.without is not None):
             raise ValueError("a planted claim, and no other, says with `without` where its condition is off")
-        for data in (self.data, self.without):
+        for data in (self.data, self.without, self.replicate):
             if isinstance(data, dict) and len(data) != 1:
                 raise ValueError(f"one data set is needed, found {', '.join(data) or 'none'}")
         return self
@@ -93,7 +95,7 @@ class Entry(_Strict):
 
     carried_by: room/component, where it stands; several with a comma.
     scale: full, or `reduced: what was reduced`.  baseline: a recipe that differs only in the slots the entry is about.
-    off: how the mechanism is turned off; None where the arms are built differently and nothing turns one into the other.
+    off: how the mechanism is turned off; None where the arms are built differently.
     knobs: {setting: where it is searched} of what the method alone has, beside what all recipes are tuned by.
     repeats: of the folds on real rows.
     """

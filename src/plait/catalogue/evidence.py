@@ -7,29 +7,40 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from plait.core.component import find
-from plait.core.errors import RunError
+from plait.core.component import available, find
+from plait.core.errors import RecipeError, RunError
+from plait.core.mapping import read_mapping
 from plait.core.recipe import Recipe
+from plait.workflow.defaults import RECIPES
+from plait.workflow.fingerprint import fingerprint
+from plait.workflow.trials import modules_of
 
 from . import entry as entries
 from .entry import Entry
-from .fingerprint import fingerprint
+from .tables import named
 from .verdict import together
 
 EVIDENCE = Path(__file__).parent / "evidence"
-ROOTS = ("plait.workflow.train", "plait.workflow.defaults", "plait.measures.scores", "plait.catalogue.verdict")
-"""What every check runs, beside the components of both arms."""
+ROOTS = ("plait.catalogue.check", "plait.workflow.defaults")
+"""What every check runs, beside the components of both arms, all encoders and its data."""
 UNCHECKED = "unchecked"
 
 
-def depends_on(entry: Entry) -> str:
-    """The fingerprint of an entry's checks: of the code that both arms reach, and of what the entry asks for."""
-    modules = list(ROOTS)
-    for arm in (entry.recipe, entry.baseline):
-        for slot, _, name, arguments in Recipe.parse(arm).components():
-            modules.append(find(slot, arguments.get("use", name)).__module__)
-    told = entry.model_dump(mode="json", include={"recipe", "baseline", "claims"})
-    return fingerprint(modules, told)
+def depends_on(entry: Entry, at: int | None = None) -> str:
+    """The fingerprint of the checks of an entry's claims, or of its claim number `at`.
+
+    It is of the code that both arms reach, the default recipe under them, the data, and what the entry asks for.
+    """
+    default = read_mapping(RECIPES / "default.yaml", "recipe", RecipeError)
+    modules = [*ROOTS, *(find("encoders", name).__module__ for name in available("encoders"))]
+    for arm in (entry.recipe, entry.baseline, default):
+        modules += modules_of(Recipe.parse(arm))
+    claims = entry.claims if at is None else [entry.claims[at]]
+    for claim in claims:
+        for data in (claim.data, claim.without, claim.replicate):
+            modules += [] if data is None else [f"plait.data.sets.{named(data)[0]}"]
+    arms = entry.model_dump(mode="json", include={"recipe", "baseline", "off", "knobs", "repeats"})
+    return fingerprint(modules, [default, arms, [claim.model_dump(mode="json") for claim in claims]])
 
 
 def read(name: str) -> dict[str, Any] | None:

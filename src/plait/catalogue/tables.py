@@ -14,7 +14,6 @@ from plait.data.table import Table
 
 from .entry import Data
 
-
 SCARCITY = ("train", "labels")
 """Knobs of a collected set that are about each training and not the table: rows that it gets, and labels among them."""
 
@@ -27,7 +26,7 @@ def named(data: Data) -> tuple[str, dict[str, Any]]:
 def table(data: Data, **knobs: Any) -> Table:
     """A data set by its name, or {name: knobs}; `knobs` go before what it says, such as rows and seed.
 
-    A collected set has the knob `modalities`, those to keep, and `SCARCITY`.  DataError if there is no such set or knob.
+    A collected set has the knob `modalities`, those to keep, and `SCARCITY`.  DataError if there is no such thing.
     """
     name, said = named(data)
     asked = {**said, **knobs}

@@ -67,6 +67,7 @@ for _command in (
     learn.tune,
     data.fetch,
     parts.components,
+    catalogue.claim,
 ):
     app.command()(_command)
 app.add_typer(catalogue.app, name="catalogue")

@@ -1,7 +1,8 @@
-"""catalogue, catalogue show."""
+"""catalogue, catalogue show, claim."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,3 +49,38 @@ def show_entry(
     with Screen(as_json) as screen:
         account = {"name": name, **entry.load(name).model_dump(mode="json"), "evidence": evidence.read(name)}
     screen.show(account, *show.entry(account))
+
+
+def claim(
+    name: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Entries of the catalogue.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All entries.")] = False,
+    replicate: Annotated[
+        bool, typer.Option(help="Look again, with fresh seeds, for whatever holds or is contradicted.")
+    ] = True,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="For the evidence; beside the entries if not said."),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Check what published systems claim, and write down what was seen.
+
+    Minutes to an hour for each; what was done is kept, so the same command goes on where it was stopped.
+    """
+    if every == bool(name):
+        raise typer.BadParameter("name entries, or say --all", param_hint="NAME")
+
+    from plait.catalogue import entry, evidence
+    from plait.catalogue.runner import claim as check
+
+    from . import show
+
+    with Screen(as_json) as screen:
+        names = entry.names() if every else list(dict.fromkeys(name or ()))
+        for asked in names:
+            entry.load(asked)
+        found = []
+        for asked in names:
+            screen.begin(asked)
+            found.append(check(asked, folder=out or evidence.EVIDENCE, replicate=replicate, progress=screen.progress))
+    screen.show(found if every or len(found) > 1 else found[0], *show.claims(found))

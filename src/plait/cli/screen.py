@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+SECONDS = 20.0
+"""Between two lines of progress that are written where no terminal is."""
+
+
 class Screen:
     """`with Screen(as_json) as screen:` shows progress on a terminal; then, outside or inside, `show` the result.
 
@@ -29,6 +34,7 @@ class Screen:
         self._stack = contextlib.ExitStack()
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._said = time.monotonic()
 
     def __enter__(self) -> Self:
         self._out = sys.stdout
@@ -56,8 +62,9 @@ class Screen:
         self._stack.close()
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """As `workflow` tells it."""
+        """As `workflow` tells it.  Where nobody watches, a line now and then."""
         if self._bars is None:
+            self._now_and_then(f"{what}: {done} of {total}")
             return
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(what, total=total)
@@ -65,16 +72,27 @@ class Screen:
 
     def watch(self, line: Mapping[str, Any]) -> None:
         """A finished epoch."""
+        figures = ", ".join(f"{name} {value:.3g}" for name, value in list(line["validation"].items())[:2])
+        said = f"epoch {line['epoch'] + 1}: {figures or 'on training and validation rows'}"
         if self._bars is None:
+            self._now_and_then(said)
             return
         if "train" not in self._tasks:
             self._tasks["train"] = self._bars.add_task("train", total=None)
-        figures = ", ".join(f"{name} {value:.3g}" for name, value in list(line["validation"].items())[:2])
-        self._bars.update(
-            self._tasks["train"],
-            description=f"epoch {line['epoch'] + 1}: {figures or 'on training and validation rows'}",
-            completed=line["epoch"] + 1,
-        )
+        self._bars.update(self._tasks["train"], description=said, completed=line["epoch"] + 1)
+
+    def begin(self, what: str) -> None:
+        """The next of several things that are done one after the other."""
+        self.note(what)
+        for task in self._tasks.values():
+            if self._bars is not None:
+                self._bars.remove_task(task)
+        self._tasks.clear()
+
+    def _now_and_then(self, text: str) -> None:
+        if time.monotonic() - self._said >= SECONDS:
+            self._said = time.monotonic()
+            self.note(text)
 
     def note(self, text: str) -> None:
         """Something the user should know, that is no result."""

@@ -224,6 +224,24 @@ def entry(account: Mapping[str, Any]) -> Renderables:
     ]
 
 
+def claims(found: Sequence[Mapping[str, Any]]) -> Renderables:
+    """Of `plait claim`."""
+    lines = [
+        (
+            account["name"],
+            one["says"],
+            f"{one['data']} ({one['regime']})",
+            one["verdict"] + (f": {one['reason']}" if one["reason"] else ""),
+            f"{one['difference']:+.3g} [{one['interval'][0]:+.3g}, {one['interval'][1]:+.3g}]",
+            f"{one['resolution']:.2g}",
+        )
+        for account in found
+        for one in account["claims"]
+    ]
+    head = ("name", "claim", "data", "verdict", "difference", "could be seen")
+    return [_table("Claims", head, lines)]
+
+
 def _columns(account: Mapping[str, Any]) -> Renderables:
     rows = account["rows"]
     modalities = [

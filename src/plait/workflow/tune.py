@@ -9,10 +9,10 @@ Source of the sequence: Sobol (1967), scrambled as in Owen (1998); of searching 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -32,32 +32,47 @@ from .fit import learnable
 from .prepare import Encoded, Progress, encode, silent
 from .train import train
 
-Grid = Callable[[float], Any]
-"""A number in [0, 1) -> a setting's value."""
+
+@dataclass(frozen=True)
+class Knob:
+    """Where a setting is searched: from `low` to `high` evenly or by logarithms, or among `values`."""
+
+    path: str
+    scale: Literal["log", "linear", "choice"]
+    low: float = 0.0
+    high: float = 1.0
+    values: tuple[Any, ...] = ()
+
+    def at(self, u: float) -> Any:
+        """The setting's value at a number in [0, 1)."""
+        if self.scale == "choice":
+            return self.values[int(u * len(self.values))]
+        if self.scale == "linear":
+            return round(self.low + u * (self.high - self.low), 2)
+        return float(f"{self.low * math.exp(u * math.log(self.high / self.low)):.2g}")
+
+    def place(self, value: float) -> float:
+        """Where a value of a logarithmic knob lies: 0 at `low`, 1 at `high`."""
+        return math.log(value / self.low) / math.log(self.high / self.low)
+
+    def beyond(self, upper: bool) -> Knob:
+        """The knob over half as many decades again, outside its upper or its lower end."""
+        step = math.sqrt(self.high / self.low)
+        ends = (self.high, self.high * step) if upper else (self.low / step, self.low)
+        return replace(self, low=ends[0], high=ends[1])
 
 
-def _log(low: float, high: float) -> Grid:
-    return lambda u: float(f"{math.exp(math.log(low) + u * math.log(high / low)):.2g}")
-
-
-def _linear(low: float, high: float) -> Grid:
-    return lambda u: round(low + u * (high - low), 2)
-
-
-def _choice(*values: Any) -> Grid:
-    return lambda u: values[int(u * len(values))]
-
-
-KNOBS: Mapping[str, Grid] = {
-    "training.optimizer.adamw.lr": _log(3e-4, 6e-3),
-    "training.optimizer.adamw.weight_decay": _log(0.01, 1.0),
-    "width": _choice(64, 128, 256),
-    "fusion.self_attention.layers": _choice(1, 2, 3),
-    "fusion.self_attention.dropout": _linear(0.0, 0.5),
-    "missing.modality_dropout.rate": _linear(0.0, 0.5),
-    "objectives.singles.weight": _choice(0.0, 0.3, 1.0),
-    "objectives.info_nce.weight": _choice(0.0, 0.1, 0.5, 1.0),
-}
+KNOBS = (
+    Knob("training.optimizer.adamw.lr", "log", 3e-4, 6e-3),
+    Knob("training.optimizer.sgd.lr", "log", 0.01, 1.0),
+    Knob("training.optimizer.adamw.weight_decay", "log", 0.01, 1.0),
+    Knob("width", "choice", values=(64, 128, 256)),
+    Knob("fusion.self_attention.layers", "choice", values=(1, 2, 3)),
+    Knob("fusion.self_attention.dropout", "linear", 0.0, 0.5),
+    Knob("missing.modality_dropout.rate", "linear", 0.0, 0.5),
+    Knob("objectives.singles.weight", "choice", values=(0.0, 0.3, 1.0)),
+    Knob("objectives.info_nce.weight", "choice", values=(0.0, 0.1, 0.5, 1.0)),
+)
 """What is searched, as far as the recipe has it."""
 
 
@@ -129,7 +144,8 @@ def tune(
     stored: dict[str, Encoded] = {}
     done: list[Trial] = []
     measure = ""
-    for i, extra in enumerate(points(chosen, trials, seed)):
+    searched: list[tuple[str, ...]] = [(), *points([knobs_of(chosen)], trials - 1, seed)[0]]
+    for i, extra in enumerate(searched):
         progress("tune", i, trials)
         trial = resolve(table.schema, chosen, extra)
         key = repr(trial.encoders)
@@ -137,7 +153,7 @@ def tune(
             stored[key] = encode(table, trial, cache=cache, progress=progress)
         found = [_judge(table, stored[key], trial, part, seed) for part in inner]
         measure = found[0][0]
-        done.append(Trial(tuple(extra), tuple(score for _, score in found)))
+        done.append(Trial(extra, tuple(score for _, score in found)))
     progress("tune", trials, trials)
     best = max(done, key=lambda t: t.mean)
     tuned = Tuned(resolve(table.schema, chosen, best.settings), measure, done)
@@ -147,17 +163,27 @@ def tune(
     return tuned
 
 
-def points(recipe: Recipe, trials: int, seed: int) -> Iterator[list[str]]:
-    """The settings of each trial: none for the first, then Sobol points over the knobs that the recipe has."""
-    yield []
+def knobs_of(recipe: Recipe) -> list[Knob]:
+    """The knobs that a recipe has."""
     plain = recipe.dump()
-    knobs = {path: grid for path, grid in KNOBS.items() if _has(plain, path)}
-    if trials == 1 or not knobs:
-        return
-    power = math.ceil(math.log2(trials))
-    drawn = qmc.Sobol(len(knobs), scramble=True, rng=np.random.default_rng(seed)).random_base2(power)
-    for point in drawn[: trials - 1]:
-        yield [f"{path}={grid(u)}" for (path, grid), u in zip(knobs.items(), point, strict=True)]
+    return [knob for knob in KNOBS if _has(plain, knob.path)]
+
+
+def points(arms: Sequence[Sequence[Knob]], count: int, seed: int) -> list[list[tuple[str, ...]]]:
+    """Of each arm, the settings of `count` Sobol points over its knobs.
+
+    A knob that several arms have takes the same values in all of them.  None for an arm that has no knobs.
+    """
+    every = list({knob.path: knob for arm in arms for knob in arm}.values())
+    if not every or count < 1:
+        return [[] for _ in arms]
+    power = math.ceil(math.log2(count + 1))
+    drawn = qmc.Sobol(len(every), scramble=True, rng=np.random.default_rng(seed)).random_base2(power)[:count]
+    at = {knob.path: column for knob, column in zip(every, drawn.T, strict=True)}
+    return [
+        [tuple(f"{knob.path}={knob.at(at[knob.path][i])}" for knob in arm) for i in range(count)] if arm else []
+        for arm in arms
+    ]
 
 
 def _has(plain: Any, path: str) -> bool:

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from plait.catalogue import fingerprint as module
-from plait.catalogue.fingerprint import fingerprint, reached
+from plait.workflow import fingerprint as module
+from plait.workflow.fingerprint import fingerprint, reached
 
 BASE = '"""Says."""\n\n\ndef one(x):\n    """Adds."""\n    return x + 1\n'
 

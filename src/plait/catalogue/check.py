@@ -1,0 +1,355 @@
+"""Checking an entry's claims by the protocol: `plait claim`; see docs/protocol.md.
+
+Arms are tuned alike (`plait.workflow.nested`) on fresh draws of a made table or grouped folds of a collected one
+(`grounds`), their difference becomes an interval and a word (`verdict`), and gates may take the word back (`gates`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from plait.core.errors import DataError
+from plait.core.recipe import Recipe
+from plait.workflow.defaults import resolve
+from plait.workflow.nested import Arm, Judged, judge
+from plait.workflow.prepare import Progress, silent
+from plait.workflow.trials import COUNTS, count
+from plait.workflow.tune import Knob
+
+from . import gates, verdict
+from .entry import AtLeast, Claim, Data, Entry, Searched
+from .gates import Gate
+from .grounds import Ground, ground
+from .panel import panel
+from .tables import maker, named, table
+from .verdict import Estimate, Word
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MARGINS = {"mfeat": 0.01, "genes": 0.05}
+"""What counts as a difference, by data set; .02 for the others."""
+BASELINE_SEEDS = {True: 2, False: 3}
+"""Final baselines of each unit: their mean is what the method is held against.  By whether the table is made."""
+ONCE = "training.refit=false"
+"""Of made tables, on which rows are as many as one likes: nothing is trained again with the validation rows."""
+UNBOUNDED = ("log_loss", "mae", "rmse")
+"""Measures that do not end at 1."""
+COUNTED = 64
+"""Rows on which multiply-adds are counted."""
+AGAIN = 1_000
+"""Attempts from here on are replications."""
+
+
+@dataclass
+class Checked:
+    """One claim's record.  arrays: per claim what is kept of single rows, for the file beside the record."""
+
+    record: dict[str, Any]
+    arrays: dict[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Both arms where a claim is checked, with what was found."""
+
+    ground: Ground
+    recipes: dict[str, Recipe]
+    judged: dict[str, Judged]
+
+    def difference(self) -> tuple[Estimate, Array]:
+        """Of the method's measure minus the baseline's, and what it was computed from: [U] or [n]."""
+        method, baseline = (self.judged[arm] for arm in ("method", "baseline"))
+        if self.ground.made:
+            values = method.values() - baseline.values()
+            return verdict.of_runs(values), values
+        one, other = self.rows("method"), self.rows("baseline")
+        if one is not None and other is not None:
+            gaps = one - other
+            kept = ~np.isnan(gaps)
+            return verdict.of_rows(gaps[kept], self.ground.groups[kept]), gaps
+        values = method.values() - baseline.values()
+        return self._of_folds(values), values
+
+    def level(self, arm: str) -> Estimate:
+        """Of the measure itself."""
+        if self.ground.made:
+            return verdict.of_runs(self.judged[arm].values())
+        if (rows := self.rows(arm)) is not None:
+            kept = ~np.isnan(rows)
+            return verdict.of_rows(rows[kept], self.ground.groups[kept])
+        return self._of_folds(self.judged[arm].values())
+
+    def _of_folds(self, values: Array) -> Estimate:
+        place = self.ground.grounds.units[0].place
+        return verdict.of_folds(values, len(place.test), len(place.train) + len(place.validation))
+
+    def rows(self, arm: str, seeds: Sequence[int] | None = None) -> Array | None:
+        """[N] a measure's values per row of a collected table, the mean over repeats and seeds; None if it has none."""
+        total, times = np.zeros(len(self.ground.groups)), np.zeros(len(self.ground.groups))
+        for unit, outcomes in zip(self.ground.grounds.units, self.judged[arm].finals, strict=True):
+            for s, outcome in enumerate(outcomes):
+                if seeds is not None and s not in seeds:
+                    continue
+                if outcome.rows is None:
+                    return None
+                seen = ~np.isnan(outcome.rows)
+                total[unit.place.test[seen]] += outcome.rows[seen]
+                times[unit.place.test[seen]] += 1
+        return np.where(times > 0, total / np.maximum(times, 1), np.nan)
+
+    def discordant(self) -> int:
+        """Groups with rows on which the arms differ; of a made table, rows over all draws."""
+        found = 0
+        differs = np.zeros(len(self.ground.groups), bool)
+        pairs = zip(self.judged["method"].finals, self.judged["baseline"].finals, strict=True)
+        for unit, (one, other) in zip(self.ground.grounds.units, pairs, strict=True):
+            apart = gates.differs(one[0], other[0], 0.0)
+            found += int(apart.sum())
+            if not self.ground.made:
+                differs[unit.place.test[apart]] = True
+        return found if self.ground.made else len(np.unique(self.ground.groups[differs]))
+
+    def self_null(self) -> float:
+        """The baseline's first seeds against its last one."""
+        finals = self.judged["baseline"].finals
+        return float(np.mean([unit[0].value - np.mean([o.value for o in unit[1:]]) for unit in finals]))
+
+    def kept(self, name: str) -> dict[str, Array]:
+        """What the arms said of every row: codes of classes, or the measure's values."""
+        out = {}
+        for arm, judged in self.judged.items():
+            for u, unit in enumerate(judged.finals):
+                predicted = unit[0].predicted
+                if predicted is not None and predicted.ndim == 2:
+                    said: Array = predicted.argmax(1).astype(np.uint8)
+                else:
+                    said = np.asarray(unit[0].rows if predicted is None else predicted, np.float32)
+                out[f"{name}/{arm}/{u}"] = said
+        return out
+
+
+def check(
+    entry: Entry, name: str, at: int, attempt: int, *, controlled: bool | None = None, progress: Progress = silent
+) -> Checked:
+    """Check an entry's claim number `at`.
+
+    attempt: block of seeds.  controlled: whether a planted claim of the entry holds, without which nothing can be
+    contradicted; None where it has none.  Raises DataError where the data cannot be had.
+    """
+    claim = entry.claims[at]
+    began = time.perf_counter()
+    if claim.kind == "exact":
+        return Checked(_record(claim, attempt, *_counted(entry, claim), {}, began))
+    tag = (name, at, attempt)
+    arms, off = _both(entry, claim, tag, progress)
+    found, gaps = arms.difference()
+    margin = claim.margin or MARGINS.get(named(claim.data)[0], 0.02)
+    word, reason, parts = _word(claim, arms, found, gaps, off, margin)
+    if claim.kind == "planted":
+        controlled = _gains(claim, found)
+    checked = _gates(entry, claim, arms, found, word, margin, tag, controlled, progress)
+    order = ("mechanism", "alive", "trained", "headroom", "self_null", "leak")
+    if word != "unclear":
+        extra = "strong" if word == "holds" else "control"
+        stopped = gates.failed(checked, (*order, extra))
+        if stopped is not None:
+            word, reason = "unclear", f"gate {stopped}"
+    record = _record(claim, attempt, word, reason, found, {k: g.account() for k, g in checked.items()}, began)
+    record |= {
+        "margin": margin,
+        "p": _p(claim, found),
+        "units": len(arms.ground.grounds.units),
+        "rows": arms.ground.rows,
+        "method": arms.level("method").difference,
+        "baseline": arms.level("baseline").difference,
+        "discordant": arms.discordant(),
+        "notes": arms.ground.notes,
+        "search": {arm: _search(judged) for arm, judged in arms.judged.items()},
+        **parts,
+    }
+    kept = arms.kept(f"{at}")
+    if off is not None:
+        kept |= off.kept(f"{at}/without")
+    return Checked(record, kept)
+
+
+def replicated(entry: Entry, name: str, at: int, attempt: int, progress: Progress = silent) -> dict[str, Any]:
+    """The claim's word again, with fresh seeds and draws or folds, on `replicate` where it names other data."""
+    claim = entry.claims[at]
+    if claim.replicate is not None:
+        claim = claim.model_copy(update={"data": claim.replicate})
+    arms, off = _both(entry, claim, (name, at, attempt + AGAIN), progress)
+    found, gaps = arms.difference()
+    margin = claim.margin or MARGINS.get(named(claim.data)[0], 0.02)
+    word, reason, _ = _word(claim, arms, found, gaps, off, margin)
+    return {
+        "data": claim.data,
+        "verdict": word,
+        "reason": reason,
+        "difference": found.difference,
+        "interval": list(found.interval),
+    }
+
+
+Tag = tuple[str, int, int]
+"""Entry, number of the claim, attempt: from which all seeds come."""
+
+
+def _both(entry: Entry, claim: Claim, tag: Tag, progress: Progress) -> tuple[Arms, Arms | None]:
+    """Where the claim is made, and, of a planted one, where its condition is off: on the same draws."""
+    arms = _arms(entry, claim, claim.data, tag, progress)
+    if claim.without is None:
+        return arms, None
+    return arms, _arms(entry, claim, claim.without, tag, progress, seeds=1)
+
+
+def _arms(entry: Entry, claim: Claim, data: Data, tag: Tag, progress: Progress, seeds: int | None = None) -> Arms:
+    """seeds: of the baseline's final models."""
+    where = ground(data, tag, entry.repeats)
+    schema, settings = where.grounds.schema, [ONCE] if where.made else []
+    recipes = {
+        "method": resolve(schema, entry.recipe, settings),
+        "baseline": resolve(schema, entry.baseline, settings),
+    }
+    own = tuple(_knob(path, searched) for path, searched in entry.knobs.items())
+    seeds = seeds or BASELINE_SEEDS[where.made]
+    arms = [Arm("method", recipes["method"], own), Arm("baseline", recipes["baseline"], (), seeds)]
+    return Arms(where, recipes, judge(where.grounds, arms, claim.measure, tag=tag, progress=progress))
+
+
+def _knob(path: str, searched: Searched) -> Knob:
+    if searched.choice is not None:
+        return Knob(path, "choice", values=tuple(searched.choice))
+    scale = "log" if searched.log is not None else "linear"
+    ends = searched.log or searched.linear
+    assert ends is not None
+    return Knob(path, scale, *ends)  # type: ignore[arg-type]
+
+
+def _word(
+    claim: Claim, arms: Arms, found: Estimate, gaps: Array, off: Arms | None, margin: float
+) -> tuple[Word, str, dict[str, Any]]:
+    """-> verdict, reason, what a planted claim's second part found."""
+    if isinstance(claim.expect, AtLeast):
+        return (*verdict.reaches(arms.level("method"), claim.expect.at_least), {})
+    word, reason = verdict.judge(found, claim.expect, margin)
+    if off is None:
+        return word, reason, {}
+    other, others = off.difference()
+    more = verdict.of_runs(gaps - others)
+    second, why = verdict.judge(more, claim.expect, margin)
+    parts = {
+        "without": {"data": claim.without, "difference": other.difference, "interval": list(other.interval)},
+        "more": {"difference": more.difference, "interval": list(more.interval), "verdict": second},
+    }
+    both = verdict.together([word, second])
+    return both, "" if both != "unclear" else reason or f"{why} against where its condition is off", parts
+
+
+def _gains(claim: Claim, found: Estimate) -> bool:
+    low, high = found.interval
+    return high < 0 if claim.expect == "lower" else low > 0
+
+
+def _gates(
+    entry: Entry,
+    claim: Claim,
+    arms: Arms,
+    found: Estimate,
+    word: Word,
+    margin: float,
+    tag: Tag,
+    controlled: bool | None,
+    progress: Progress,
+) -> dict[str, Gate]:
+    baseline = arms.level("baseline").difference
+    rises = claim.expect != "lower"
+    bounded = claim.measure.startswith("retrieval/") or claim.measure.removeprefix("test/") not in (
+        "log_loss",
+        "mae",
+        "rmse",
+    )
+    not_needed = Gate(None, "not needed")
+    out = {
+        "mechanism": gates.mechanism(entry),
+        "alive": gates.alive(entry, arms.ground, arms.recipes, claim.measure, tag),
+        "control": Gate(bool(controlled), "on planted data it " + ("gains" if controlled else "was not seen to gain")),
+        "trained": gates.trained(arms.judged),
+        "headroom": not_needed,
+        "self_null": gates.self_null(arms.self_null(), margin),
+        "strong": not_needed,
+        "leak": gates.leak(found.difference, arms.ground, arms.recipes["method"], claim.measure, tag),
+    }
+    if claim.expect != "equal" and not isinstance(claim.expect, AtLeast):
+        better = "higher" if rises else "lower"
+        out["headroom"] = gates.headroom(baseline, margin, arms.discordant(), better, bounded)
+    if word == "holds" and failing(out) is None:
+        try:
+            values = panel(arms.ground, claim.measure, ("panel", *(tag if arms.ground.made else tag[2:])), progress)
+        except ValueError as error:
+            out["strong"] = Gate(None, str(error))
+        else:
+            out["strong"] = gates.strong(baseline, values, margin, 1.0 if rises else -1.0)
+    return out
+
+
+def failing(out: dict[str, Gate]) -> str | None:
+    """The first gate that did not pass, `control` left out."""
+    return gates.failed(out, [name for name in out if name != "control"])
+
+
+def _counted(entry: Entry, claim: Claim) -> tuple[Word, str, Estimate]:
+    """Counts of both arms as the entry has them: exact, so without an interval."""
+    if claim.measure not in COUNTS:
+        raise DataError(f"{claim.says}: a claim of kind exact counts {' or '.join(COUNTS)}, found {claim.measure}.")
+    knobs = {"rows": COUNTED} if maker(named(claim.data)[0]) is not None else {}
+    rows = table(claim.data, **knobs)
+    rows = rows.take(range(min(COUNTED, len(rows))))
+    method, baseline = (count(rows, resolve(rows.schema, arm), claim.measure) for arm in (entry.recipe, entry.baseline))
+    if isinstance(claim.expect, AtLeast):
+        found = Estimate(float(method), 0.0, 1)
+        return (*verdict.reaches(found, claim.expect.at_least), found)
+    found = Estimate(float(method - baseline), 0.0, 1)
+    return (*verdict.judge(found, claim.expect, claim.margin or 0.5), found)
+
+
+def _record(
+    claim: Claim, attempt: int, word: Word, reason: str, found: Estimate, checked: dict[str, Any], began: float
+) -> dict[str, Any]:
+    name, knobs = named(claim.data)
+    return {
+        "says": claim.says,
+        "kind": claim.kind,
+        "data": name,
+        "regime": ", ".join(f"{knob} {value}" for knob, value in knobs.items()) or "as it is",
+        "measure": claim.measure,
+        "expect": claim.expect if isinstance(claim.expect, str) else f"at least {claim.expect.at_least}",
+        "verdict": word,
+        "reason": reason,
+        "difference": found.difference,
+        "interval": list(found.interval),
+        "resolution": found.resolution,
+        "gates": checked,
+        "attempt": attempt,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _p(claim: Claim, found: Estimate) -> float | None:
+    """One-sided, of what the claim denies; None for claims of equality or of a level."""
+    if claim.expect == "lower":
+        return verdict.Estimate(-found.difference, found.se, found.df).p_above(0.0)
+    return found.p_above(0.0) if claim.expect == "higher" else None
+
+
+def _search(judged: Judged) -> dict[str, Any]:
+    search = judged.search
+    return {
+        "settings": [list(settings) for settings in search.settings],
+        "scores": np.round(search.scores, 4).tolist(),
+        "picked": search.picked,
+    }

@@ -1,0 +1,152 @@
+"""Where claims are checked: fresh draws of made tables, and grouped folds of collected ones.
+
+Made tables: 20 draws, each with test rows of its own, and two more that settings are picked on.
+
+Collected tables: stratified 5-fold that tears no group, R times.  Within each outer fold's training rows a quarter
+picks the settings, or, where that is few rows, each of several quarters in turn.  Rows without a label, and classes of
+fewer than five groups, are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from plait.core.random import key
+from plait.data.duplicates import equal_groups
+from plait.data.splits import folds, split, strata
+from plait.data.table import Table
+from plait.workflow.nested import Grounds, Unit
+from plait.workflow.trials import Place
+
+from .entry import Data
+from .tables import SCARCITY, maker, named, table
+
+Array = np.ndarray[Any, np.dtype[Any]]
+DRAWS = 20
+SEARCHES = 2
+FOLDS = 5
+PICKS = 4
+"""Parts of an outer fold's labelled training rows, of which one picks the settings, or several in turn."""
+ENOUGH = 60
+"""Rows that pick the settings, if there are as many."""
+STOP = 6
+"""Parts of what a search trains on, of which one takes the place of validation rows."""
+FEWEST = 5
+"""Groups of a class."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where one claim is checked.  made: whether each unit has data of its own.  truth, groups: of the table's rows.
+
+    notes: what was left out.
+    """
+
+    grounds: Grounds
+    made: bool
+    table: Table
+    groups: Array
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """Test rows over all units, each once."""
+        return len(self.groups)
+
+
+def ground(data: Data, tag: tuple[Any, ...], repeats: int = 1) -> Ground:
+    """Of a data set.  tag: draws are its own, so that two regimes have the same bits; folds are those of its last part,
+    the attempt, so that a collected table has one panel of baselines.  DataError if there is no such set.
+    """
+    return _draws(data, tag) if maker(named(data)[0]) is not None else _folds(data, repeats, tag[-1])
+
+
+def _draws(data: Data, tag: tuple[Any, ...]) -> Ground:
+    def place(*what: Any) -> Place:
+        seed = key(*tag, *what) % 2**31
+        load = partial(table, data, seed=seed)
+        drawn = load()
+        rows = split(drawn)
+        return Place(load, drawn.fingerprint(), rows["train"], rows["validation"], rows["test"])
+
+    searches = tuple(place("search", s) for s in range(SEARCHES))
+    units = tuple(Unit(place("draw", u), tuple(range(SEARCHES))) for u in range(DRAWS))
+    drawn = units[0].place.load()
+    tested = sum(len(unit.place.test) for unit in units)
+    return Ground(Grounds(drawn.schema, searches, units), True, drawn, np.arange(tested))
+
+
+def _folds(data: Data, repeats: int, attempt: Any) -> Ground:
+    name, knobs = named(data)
+    train, labels = (knobs.get(knob) for knob in SCARCITY)
+    load = partial(_labelled, data)
+    whole = load()
+    codes, groups = _codes(whole), _groups(whole)
+    content = whole.fingerprint()
+    searches: list[Place] = []
+    units: list[Unit] = []
+    seed = key(name, attempt) % 2**31
+
+    def deal(rows: Array, k: int, repeats: int = 1) -> Iterator[tuple[Array, Array]]:
+        ids, together = [whole.ids[row] for row in rows], groups[rows].tolist()
+        for one, other in folds(ids, k=k, repeats=repeats, groups=together, stratify=codes[rows], seed=seed):
+            yield rows[one], rows[other]
+
+    def some(rows: Array, count: int | None) -> Array:
+        """As many of the rows, classes in their shares."""
+        if count is None or count >= len(rows):
+            return rows
+        ids, share = [whole.ids[row] for row in rows], count / len(rows)
+        together = groups[rows].tolist()
+        kept = split(ids, fractions=(share, 0.0, 1 - share), groups=together, stratify=codes[rows], seed=seed)
+        return rows[kept["train"]]
+
+    for learn, test in deal(np.arange(len(whole)), FOLDS, repeats):
+        learned = some(learn, train)
+        known = some(learned, labels)
+        hidden = np.setdiff1d(learned, known)
+        inner = [(np.union1d(fit, hidden), pick) for fit, pick in deal(known, PICKS)]
+        first = len(searches)
+        for fit, pick in inner[: min(PICKS, math.ceil(ENOUGH * PICKS / len(known)))]:
+            rest, stop = next(deal(np.setdiff1d(fit, hidden), STOP))
+            searches.append(Place(load, content, np.union1d(rest, hidden), stop, pick, hidden))
+        fit, pick = inner[0]
+        units.append(Unit(Place(load, content, fit, pick, test, hidden), tuple(range(first, len(searches)))))
+    left = len(table(data)) - len(whole)
+    notes = [f"{left} rows have no label, or one of a class with fewer than {FEWEST} groups."] if left else []
+    return Ground(Grounds(whole.schema, tuple(searches), tuple(units)), False, whole, groups, notes)
+
+
+def _labelled(data: Data) -> Table:
+    """The rows with a label, of classes that have enough groups for a fold each."""
+    whole = table(data)
+    codes, groups = _codes(whole), _groups(whole)
+    target = next(iter(whole.schema.targets.values()))
+    enough = codes >= 0
+    if target.kind == "class":
+        for code in np.unique(codes[enough]):
+            if len(np.unique(groups[codes == code])) < FEWEST:
+                enough &= codes != code
+    return whole.take(np.flatnonzero(enough))
+
+
+def _codes(whole: Table) -> Array:
+    codes = strata(whole)
+    return np.zeros(len(whole), np.int64) if codes is None else codes
+
+
+def _groups(whole: Table) -> Array:
+    """[N] codes of what belongs together: the table's own groups, or equal cells where it has none."""
+    if whole.schema.group is None:
+        return equal_groups(whole)
+    said: Sequence[Any] = whole.column(whole.schema.group).to_pylist()
+    found: Array = np.unique(
+        [f"row {i}" if v in (None, "") else f"group {v}" for i, v in enumerate(said)], return_inverse=True
+    )[1]
+    return found

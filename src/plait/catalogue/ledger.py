@@ -1,0 +1,55 @@
+"""Every check that was begun, in a file to which lines are only added: a result that was not liked cannot be unmade.
+
+A claim's attempt counts the fingerprints under which it was checked before; the same code and entry repeat the same
+attempt, which has the same seeds and so the same verdict.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from plait.core.errors import RunError
+from plait.data.cache import explained
+
+LEDGER = "ledger.jsonl"
+
+
+def attempt_of(folder: Path, entry: str, says: str, fingerprint: str) -> int:
+    """Which attempt of a claim this is, from 1."""
+    before = dict.fromkeys(
+        line["fingerprint"] for line in lines(folder) if line["entry"] == entry and line["says"] == says
+    )
+    known = list(before)
+    return known.index(fingerprint) + 1 if fingerprint in before else len(known) + 1
+
+
+def note(folder: Path, state: str, entry: str, says: str, fingerprint: str, attempt: int, **more: Any) -> None:
+    """Add a line.  DataError if the folder cannot be written."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    line = {"at": now, "state": state, "entry": entry, "says": says, "fingerprint": fingerprint, "attempt": attempt}
+    path = folder / LEDGER
+    with explained(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(json.dumps(line | more, ensure_ascii=False) + "\n")
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """All lines.  RunError if one is damaged: a ledger that can be mended by hand would be none."""
+    path = folder / LEDGER
+    if not path.exists():
+        return []
+    found = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            found.append(json.loads(text))
+        except ValueError as error:
+            raise RunError(
+                f"{path}, line {number}, is damaged ({error}). Restore the file; it is only added to."
+            ) from error
+    return found

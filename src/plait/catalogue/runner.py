@@ -1,0 +1,60 @@
+"""`plait claim`: all claims of an entry, checked, written down and entered in the ledger."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plait.data.cache import cache_root, writing
+from plait.workflow.prepare import Progress, silent
+from plait.workflow.run import locked, versions, write_json
+
+from . import entry as entries
+from . import ledger
+from .check import Checked, check, replicated
+from .evidence import EVIDENCE, depends_on
+from .verdict import together
+
+
+def claim(name: str, *, folder: Path = EVIDENCE, replicate: bool = True, progress: Progress = silent) -> dict[str, Any]:
+    """Check an entry's claims and write `folder/NAME.json` and `folder/NAME.npz` -> what was recorded.
+
+    replicate: look again, with fresh seeds, for whatever holds or is contradicted.  What was done before comes from the
+    cache.  RecipeError if there is no such entry, RunError if another process checks it, DataError if its data cannot
+    be had.
+    """
+    entry = entries.load(name)
+    began = time.perf_counter()
+    with locked(cache_root() / "checks" / name):
+        found: dict[int, Checked] = {}
+        # What nothing on planted data speaks for cannot be contradicted elsewhere: the planted ones come first.
+        planted = [at for at, one in enumerate(entry.claims) if one.kind == "planted"]
+        for at in [*planted, *(at for at in range(len(entry.claims)) if at not in planted)]:
+            says, fingerprint = entry.claims[at].says, depends_on(entry, at)
+            attempt = ledger.attempt_of(folder, name, says, fingerprint)
+            ledger.note(folder, "begun", name, says, fingerprint, attempt)
+            gains = [found[i].record["gates"]["control"]["passed"] for i in planted if i in found]
+            found[at] = check(entry, name, at, attempt, controlled=any(gains), progress=progress)
+            record = found[at].record
+            record |= {"fingerprint": fingerprint, "replication": None}
+            if replicate and record["verdict"] != "unclear" and record["kind"] != "exact":
+                record["replication"] = replicated(entry, name, at, attempt, progress)
+            told = {key: record[key] for key in ("verdict", "reason", "difference", "interval")}
+            ledger.note(folder, "done", name, says, fingerprint, attempt, **told)
+        records = [found[at].record for at in range(len(entry.claims))]
+        account = {
+            "name": name,
+            "verdict": together([record["verdict"] for record in records]),
+            "fingerprint": depends_on(entry),
+            "versions": versions(),
+            "seconds": time.perf_counter() - began,
+            "claims": records,
+        }
+        with writing(folder / f"{name}.npz") as part, part.open("wb") as file:
+            arrays: Any = {key: value for one in found.values() for key, value in one.arrays.items()}
+            np.savez_compressed(file, **arrays)
+        write_json(folder / f"{name}.json", account)
+    return account

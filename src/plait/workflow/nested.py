@@ -1,0 +1,192 @@
+"""Arms that are tuned alike and judged on rows that picked nothing.
+
+Every arm gets the same number of trials: its recipe as it stands, then Sobol points over its knobs, where arms that
+share a knob try the same values.  What wins by the mean of a unit's searches is trained anew and judged at the unit.
+Where most searches pick from the outer quarter of a range, the range goes on at that end, once, for every arm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from plait.core.random import key
+from plait.core.recipe import Recipe
+from plait.data.schema import Schema
+
+from .defaults import resolve
+from .prepare import Progress, silent
+from .trials import Outcome, Place, Trial, higher, run_all
+from .tune import Knob, knobs_of, points
+
+TRIALS = 16
+"""Of every arm, its recipe as it stands included."""
+MORE = 8
+"""Trials beyond the end of a range."""
+MOST = 0.8
+"""Share of the searches that agree on an end before it is said to be too near."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Where arms are judged, and which searches pick their settings there."""
+
+    place: Place
+    searches: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """Where arms are tuned and judged.  searches: each judges trials by its test rows, that no unit is judged by."""
+
+    schema: Schema
+    searches: tuple[Place, ...]
+    units: tuple[Unit, ...]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A recipe that is tuned.  knobs: its own, beside those that all recipes have.  seeds: final models of each unit.
+
+    modalities: those that it sees; None: all.
+    """
+
+    name: str
+    recipe: Recipe
+    knobs: tuple[Knob, ...] = ()
+    seeds: int = 1
+    modalities: tuple[str, ...] | None = None
+
+    @property
+    def searched(self) -> list[Knob]:
+        """All of its knobs."""
+        return [*knobs_of(self.recipe), *self.knobs]
+
+
+@dataclass
+class Searched:
+    """An arm's search.  settings: [T], of each trial.  scores: [S, T], higher is better.
+
+    picked: the trial of each unit.  edges: settings whose best value still lies at the end of a range that went on.
+    """
+
+    settings: list[tuple[str, ...]]
+    scores: np.ndarray[Any, np.dtype[np.float64]]
+    picked: list[int] = field(default_factory=list)
+    edges: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Judged:
+    """What was found of an arm.  finals: of each unit, one outcome for each seed."""
+
+    search: Searched
+    finals: list[list[Outcome]]
+
+    def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """[U] the measure at each unit, the mean over seeds."""
+        return np.array([np.mean([outcome.value for outcome in unit]) for unit in self.finals])
+
+
+def judge(
+    grounds: Grounds,
+    arms: Sequence[Arm],
+    measure: str,
+    *,
+    tag: tuple[Any, ...],
+    trials: int | None = None,
+    progress: Progress = silent,
+) -> dict[str, Judged]:
+    """Tune every arm and judge it at every unit.
+
+    tag: from which all model seeds come.  trials: of each arm, `TRIALS` if None.  What was done before is taken from the
+    cache, so a second call goes on where the first one was stopped.
+    """
+    kind = next(iter(grounds.schema.targets.values())).kind if grounds.schema.targets else ""
+    sign = 1.0 if measure.startswith("retrieval/") or higher(measure, kind) else -1.0
+    count = len(arms) * (len(grounds.searches) + len(grounds.units))
+    done = 0
+
+    def told(what: list[list[Trial]]) -> list[list[Outcome]]:
+        nonlocal done
+        found = []
+        for outcomes in run_all(what):
+            found.append(outcomes)
+            done += 1
+            progress("trials", min(done, count), count)
+        return found
+
+    def search(asked: Sequence[Sequence[tuple[str, ...]]]) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+        jobs = [
+            [_trial(grounds, arm, extra, place, measure, key(*tag, "search", s)) for extra in settings]
+            for arm, settings in zip(arms, asked, strict=True)
+            for s, place in enumerate(grounds.searches)
+        ]
+        found = iter(told(jobs))
+        return [
+            np.array([[sign * _worst_if_nan(o.value, sign) for o in next(found)] for _ in grounds.searches])
+            for _ in arms
+        ]
+
+    seed = key(*tag, "points")
+    first = [[(), *rest] for rest in points([arm.searched for arm in arms], (trials or TRIALS) - 1, seed)]
+    searches = [Searched(asked, scores) for asked, scores in zip(first, search(first), strict=True)]
+    ends: dict[str, bool] = {}
+    for arm, found in zip(arms, searches, strict=True):
+        ends |= _ends(arm.searched, found, 0.25)
+    if ends:
+        wider = [[k.beyond(ends[k.path]) if k.path in ends else k for k in arm.searched] for arm in arms]
+        more = points(wider, MORE, seed + 1)
+        for found, asked, scores in zip(searches, more, search(more), strict=True):
+            found.settings = [*found.settings, *asked]
+            found.scores = np.concatenate([found.scores, scores], 1) if asked else found.scores
+        for knobs, found in zip(wider, searches, strict=True):
+            still = _ends(knobs, found, 0.5)
+            found.edges = [path for path, upper in still.items() if upper == ends.get(path)]
+    for found in searches:
+        found.picked = [int(found.scores[list(unit.searches)].mean(0).argmax()) for unit in grounds.units]
+    jobs = [
+        [
+            replace(_trial(grounds, arm, found.settings[at], unit.place, measure, key(*tag, "final", u, s)), final=True)
+            for s in range(arm.seeds)
+        ]
+        for arm, found in zip(arms, searches, strict=True)
+        for u, (unit, at) in enumerate(zip(grounds.units, found.picked, strict=True))
+    ]
+    finals = iter(told(jobs))
+    return {
+        arm.name: Judged(found, [next(finals) for _ in grounds.units])
+        for arm, found in zip(arms, searches, strict=True)
+    }
+
+
+def _worst_if_nan(value: float, sign: float) -> float:
+    """A trial that broke down is never picked."""
+    return value if math.isfinite(value) else -sign * math.inf
+
+
+def _trial(grounds: Grounds, arm: Arm, settings: Sequence[str], place: Place, measure: str, seed: int) -> Trial:
+    recipe = resolve(grounds.schema, arm.recipe, settings)
+    return Trial(place, recipe, measure, seed % 2**31, arm.modalities)
+
+
+def _ends(knobs: Sequence[Knob], found: Searched, share: float) -> dict[str, bool]:
+    """{setting: whether it is the upper end} of ranges that most searches pick from the outer `share` of, or beyond."""
+    picked = [found.settings[at] for at in found.scores.argmax(1)]
+    out: dict[str, bool] = {}
+    for knob in knobs:
+        said = [setting.partition("=")[2] for settings in picked for setting in settings if _names(setting, knob)]
+        places = [knob.place(float(value)) for value in said] if knob.scale == "log" else []
+        for upper in (False, True):
+            beyond = sum(place >= 1 - share if upper else place <= share for place in places)
+            if beyond >= math.ceil(MOST * len(picked)):
+                out[knob.path] = upper
+    return out
+
+
+def _names(setting: str, knob: Knob) -> bool:
+    return setting.partition("=")[0] == knob.path
