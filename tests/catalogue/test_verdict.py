@@ -20,6 +20,19 @@ def test_copies_of_a_row_tell_nothing_new():
     assert often.interval == pytest.approx(once.interval)
 
 
+def test_trainings_that_differ_widen_the_interval_of_rows():
+    """Whole folds move together when a training fails, of which rows by themselves know nothing."""
+    rng = np.random.default_rng(4)
+    rows = rng.normal(0.02, 0.1, 200)
+    steady = rows.reshape(5, 40).mean(1)
+    failed = rows - np.repeat([0, 0.5, 0, 0, 0], 40)
+    assert of_rows(rows, np.arange(200), np.tile(steady, 4)) == of_rows(rows, np.arange(200))
+    found = of_rows(failed, np.arange(200), failed.reshape(5, 40).mean(1))
+    assert found.half > of_rows(failed, np.arange(200)).half
+    assert found.interval == pytest.approx(of_runs(failed.reshape(5, 40).mean(1)).interval)
+    assert found.difference == pytest.approx(failed.mean())
+
+
 def test_runs_give_students_interval():
     values = np.random.default_rng(1).normal(0.3, 1, 20)
     expected = stats.ttest_1samp(values, 0)

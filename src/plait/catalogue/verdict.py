@@ -4,7 +4,8 @@
 
 for measures that are means over rows, D_i the mean over repeats of (method - baseline) on row i, in G groups of rows
 that belong together.  The 1.3 pays for training sets that overlap: a plain t-interval over overlapping splits calls
-exchangeable arms different in up to half of the cases.  Measures that are no means over rows have a difference a fold:
+exchangeable arms different in up to half of the cases.  Where trainings differ from each other more than rows show, the
+t-interval over folds is wider and takes its place.  Measures that are no means over rows have a difference a fold:
 
     d +- t(.975, J - 1) s sqrt(1 / J + n_test / n_rest)
 
@@ -14,7 +15,7 @@ Benjamini and Hochberg, J. R. Statist. Soc. B 1995.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -40,9 +41,13 @@ class Estimate:
     df: int
 
     @property
+    def half(self) -> float:
+        """Half of the interval's width."""
+        return float(stdtrit(self.df, 0.975)) * self.se
+
+    @property
     def interval(self) -> tuple[float, float]:
-        half = float(stdtrit(self.df, 0.975)) * self.se
-        return self.difference - half, self.difference + half
+        return self.difference - self.half, self.difference + self.half
 
     @property
     def resolution(self) -> float:
@@ -56,8 +61,12 @@ class Estimate:
         return float(stdtr(self.df, (value - self.difference) / self.se))
 
 
-def of_rows(differences: Array, groups: Array) -> Estimate:
-    """differences: [P], each row's mean over repeats.  groups: [P].  ValueError on fewer than 2 groups."""
+def of_rows(differences: Array, groups: Array, folds: Array | None = None) -> Estimate:
+    """differences: [P], each row's mean over repeats.  groups: [P].  ValueError on fewer than 2 groups.
+
+    folds: [J], one for each fold of every repeat.  Rows cannot say how much trainings differ from each other; where the
+    t-interval over folds is the wider one, it is the one that counts.
+    """
     _, code = np.unique(groups, return_inverse=True)
     count = int(code.max(initial=-1)) + 1
     if count < 2 or len(differences) != len(code):
@@ -65,7 +74,10 @@ def of_rows(differences: Array, groups: Array) -> Estimate:
     mean = float(np.mean(differences))
     sums = np.bincount(code, np.asarray(differences, np.float64) - mean)
     se = float(np.sqrt(count / (count - 1) * np.sum(sums**2)) / len(differences))
-    return Estimate(mean, OVERLAP * se, count - 1)
+    rows = Estimate(mean, OVERLAP * se, count - 1)
+    if folds is None:
+        return rows
+    return max(rows, replace(of_runs(folds), difference=mean), key=lambda found: found.half)
 
 
 def of_folds(differences: Array, test: int, rest: int) -> Estimate:
