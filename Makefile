@@ -47,7 +47,7 @@ mutate: setup ## Break each component on purpose and list the changes that its t
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/mutate.py
 
 bench: setup ## What Plait costs and what it is worth, as benchmarks/README.md says; the last one takes hours.
-	@for name in startup missing loop million; do echo "$$name"; $(BIN)/python benchmarks/$$name.py || exit; done
+	@for name in startup missing loop million protocol; do echo "$$name"; $(BIN)/python benchmarks/$$name.py || exit; done
 	@$(BIN)/plait fetch stamps && $(BIN)/python benchmarks/stamps.py
 
 wheel: setup ## Build the wheel, into dist/.
