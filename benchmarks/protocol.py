@@ -198,7 +198,7 @@ REGIMES = {"on": 1.0, "same": 1.0, "off": 0.0}
 
 
 def truth(pair: Pair, strength: tuple[float, float] = BOTH, rows: int = ROWS, tables: int = 400) -> float:
-    """By how much the method's accuracy is better, on 4000 independent rows for each batch of many tables."""
+    """By how much the method's accuracy is better: the mean over tables, on 4000 independent rows for each."""
     rng = np.random.default_rng([rows, 99])
     found: list[float] = []
     for seed in range(tables // TABLES):

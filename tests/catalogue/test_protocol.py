@@ -48,6 +48,11 @@ def test_promises_are_kept_and_what_is_forbidden_breaks_them(name, rates, capsys
             assert breaks(one) == (one.expected == "broken"), one
 
 
+@pytest.mark.parametrize("pair", [(protocol.WHOLE, protocol.WHOLE), protocol.VIEWS, protocol.PLAIN])
+def test_what_counts_as_equal_is_equal(pair):
+    assert abs(protocol.truth(pair)) < 0.002
+
+
 def test_what_does_nothing_passes_until_somebody_asks_if_it_is_alive(rates):
     found = rates("inert")
     assert share(found, "does nothing", "not lower holds") > 0.4
