@@ -153,6 +153,21 @@ def test_hiding_keeps_one_modality_of_each_row() -> None:
     assert set(out.seen) == set("abcd")  # chosen at random, not the first
 
 
+@pytest.mark.parametrize("at", ["cells", "tokens"])
+def test_hiding_nothing_is_the_same_bits_as_nobody_who_hides(at: str) -> None:
+    class Idle(Balance):
+        def hide(self, present, meter, g):
+            return torch.zeros_like(present)
+
+    Idle.at = at
+    objectives, found = {"supervised": "supervised", "alone": "singles", "pairs": "info_nce"}, []
+    for balance in ({}, {"idle": Idle()}):
+        step = tiny.step(tiny.network(singles="trained"), objectives, balance=balance).train()
+        run(step)[0].backward()
+        found.append([p.grad for p in step.parameters() if p.grad is not None])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 def test_tokens_are_hidden_by_name_whatever_columns_the_batch_has() -> None:
     class Second(Balance):
         at = "tokens"

@@ -187,13 +187,16 @@ class Step(nn.Module):
         ]
 
     def _hide(self, at: str, present: Tensor, meter: Meter, seed: tuple[object, ...]) -> Tensor | None:
-        """-> [B, M] cells to keep, at least one of a sample's own; None if nothing hides here."""
+        """-> [B, M] cells to keep, at least one of a sample's own; None if nothing is hidden here."""
         hiders = [(name, part) for name, part in self._hiders() if part.at == at]
         if not hiders:
             return None
         keep = present.clone()
         for name, part in hiders:
             keep &= ~part.hide(present, meter, generator(*seed, "hide", name))
+        if torch.equal(keep, present):
+            # A mask that hides nothing would still change the order in which gradients are added up.
+            return None
         lost = present.any(1) & ~keep.any(1)
         if bool(lost.any()):
             # Which one stays is drawn among those present, or the first modality would be favoured.
