@@ -5,7 +5,7 @@ import tiny
 import torch
 from torch import nn
 
-from plait.core.assemble import encoder_for
+from plait.core.assemble import assemble, encoder_for, head_for
 from plait.core.errors import RecipeError, RunError
 from plait.core.network import Network
 from plait.core.part import Adapter, Modality, Place, Spec, Target
@@ -54,6 +54,22 @@ def test_awkward_column_names() -> None:
     assert all(p.grad is not None for n, p in step.named_parameters() if "missing" not in n and "singles" not in n)
     other = copy.deepcopy(net)
     other.load_tensors(net.state_dict())
+
+
+def test_heads_go_by_the_targets_name_and_else_by_its_kind() -> None:
+    heads = {"class": {"evidential": {}}, "own": {"class": {}}}
+    recipe = Recipe.parse({"heads": heads, "encoders": {"vector": {"vector": {}}}})
+    classes = Target("class", ("x", "y"))
+    spec = Spec(16, 8, {"a": Modality("vector", (5,))}, {"own": classes, "other": classes, "n": Target("number")})
+    net = assemble(recipe, spec, {"a": encoder_for(recipe, "a", "vector")}, 0)
+    assert {name: type(head).__name__ for name, head in net.heads.items()} == {
+        "own": "Class",
+        "other": "Evidential",
+        "n": "Number",
+    }
+    wrong = Recipe.parse({"heads": {"class": {"number": {}}}})
+    with pytest.raises(RecipeError, match=r"heads\.class\.number: it predicts number, but 'own' is class"):
+        head_for(wrong, "own", classes)
 
 
 def test_an_encoder_of_another_kind_is_refused() -> None:

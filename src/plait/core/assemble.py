@@ -35,12 +35,13 @@ def encoder_for(recipe: Recipe, name: str, kind: str) -> Encoder:
 
 
 def head_for(recipe: Recipe, name: str, target: Target) -> Head:
-    """The head of a target: the recipe's, else the one called like the target's kind."""
-    ((component, arguments),) = recipe.heads.get(name, {target.kind: {}}).items()
-    head: Head = configure("heads", component, arguments, f"heads.{name}.{component}")
+    """The head of a target: the recipe's for its name, else for its kind, else the one called like the kind."""
+    key = name if name in recipe.heads else target.kind
+    ((component, arguments),) = recipe.heads.get(key, {target.kind: {}}).items()
+    head: Head = configure("heads", component, arguments, f"heads.{key}.{component}")
     if head.kinds and target.kind not in head.kinds:
         raise RecipeError(
-            f"heads.{name}.{component}: it predicts {' or '.join(head.kinds)}, but {name!r} is {target.kind}."
+            f"heads.{key}.{component}: it predicts {' or '.join(head.kinds)}, but {name!r} is {target.kind}."
         )
     return head
 
@@ -74,7 +75,7 @@ def assemble(
     encoders: as `encoder_for` gives them, since cells are stored by their wishes before the spec is known.
     watchers: objectives and balance components, whose needs decide whether there are single-modality heads.
     """
-    kinds = {modality.kind for modality in spec.modalities.values()}
+    kinds = {place.kind for place in (*spec.modalities.values(), *spec.targets.values())}
     for name in recipe.heads:
         if name not in spec.targets and name not in spec.modalities and name not in kinds:
             known = [*spec.targets, *spec.modalities, *kinds]

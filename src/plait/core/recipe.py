@@ -133,7 +133,7 @@ class Recipe(_Strict):
     """A whole recipe.  See `plait components` for what can stand in each slot.
 
     width: D of all tokens.  encoders: by modality, or by kind for all modalities of that kind.
-    heads: by target (or for decoders, by modality or by kind).
+    heads: by target (or for decoders, by modality), or by kind for all of that kind.
     weights: factors of terms by glob, such as {"singles/*": 0.3}.
     In `adapters`, `missing`, `objectives`, `balance` and `teachers`, `use` lets a component stand under another name,
     and in `objectives` `weight` is the factor of all its terms.
