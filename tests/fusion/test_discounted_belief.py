@@ -9,6 +9,7 @@ import torch
 from plait.core.packed import Prediction
 from plait.core.part import Clock
 from plait.fusion.discounted_belief import DiscountedBelief, conflict, discount, discounted, opinion
+from plait.fusion.late_average import LateAverage
 
 ROWS = {"a": [0, 2, 3, 4], "b": [2, 4, 5], "c": [0, 2, 4]}
 
@@ -61,15 +62,19 @@ def test_the_order_of_modalities_does_not_matter() -> None:
         assert torch.allclose(again.notes["discount"], first.notes["discount"], atol=1e-6)
 
 
-def test_belief_and_uncertainty_stay_one_after_discounting() -> None:
+def test_what_remains_is_the_evidence_of_the_discounted_opinion() -> None:
     evidence = torch.stack([part.values[:3] for part in decisions().values()], 1)
     d = discount(conflict(evidence), 2.0)
     assert (d < 0.9).any()
-    belief, unsure = discounted(evidence, d)
-    assert torch.allclose(belief.sum(2) + unsure.squeeze(2), torch.ones(3, 3))
     before, unsure_before, _ = opinion(evidence)
-    assert torch.allclose(before.sum(2) + unsure_before.squeeze(2), torch.ones(3, 3))
-    assert (unsure >= unsure_before - 1e-6).all()
+    belief, unsure, _ = opinion(discounted(evidence, d))
+    assert torch.allclose(belief, d.unsqueeze(2) * before, atol=1e-6)
+    assert torch.allclose(unsure, d.unsqueeze(2) * unsure_before + 1 - d.unsqueeze(2), atol=1e-6)
+
+
+def test_a_power_without_end_is_the_mean_of_the_evidence_bit_for_bit() -> None:
+    said = decisions()
+    assert torch.equal(built(power=1e9)(said, {}, 7).values, LateAverage()(said, {}, 7).values)
 
 
 def test_equal_opinions_and_ignorance_change_nothing() -> None:

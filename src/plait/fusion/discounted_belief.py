@@ -47,11 +47,11 @@ def discount(conflict: Tensor, power: float) -> Tensor:
     return torch.where(conflict > LEAST, agree, torch.ones(())).prod(2)
 
 
-def discounted(evidence: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    """evidence: [B, M, C], d: [B, M].  -> belief [B, M, C], uncertainty [B, M, 1]."""
-    belief, unsure, _ = opinion(evidence)
+def discounted(evidence: Tensor, d: Tensor) -> Tensor:
+    """C b' / u' of each modality, the same bits as the evidence where d is 1.  evidence: [B, M, C], d: [B, M]."""
+    _, unsure, _ = opinion(evidence)
     d = d.unsqueeze(2)
-    return d * belief, d * unsure + 1 - d
+    return evidence * d / (d + (1 - d) / unsure)
 
 
 class DiscountedBelief(Late):
@@ -76,8 +76,7 @@ class DiscountedBelief(Late):
         rows = present.any(1).nonzero().squeeze(1)
         evidence, present = evidence[rows], present[rows]
         d = discount(conflict(evidence), self.power)
-        belief, unsure = discounted(evidence, d)
-        left = evidence.shape[2] * belief / unsure
+        left = discounted(evidence, d)
         mean = (left * present.unsqueeze(2)).sum(1) / present.sum(1, keepdim=True)
         columns = torch.tensor([self.names.index(name) for name in decisions], device=rows.device)
         kept = d.new_zeros(len(rows), len(self.names)).index_copy(1, columns, d * present)
