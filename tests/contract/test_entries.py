@@ -1,27 +1,44 @@
 """What every entry of the catalogue keeps to: its arms differ where it says, and both of them learn."""
 
+from functools import reduce
+
 import numpy as np
 import pytest
 import torch
 
 from plait.catalogue import entry as entries
-from plait.catalogue.tables import maker, table
+from plait.catalogue.tables import SCARCITY, maker, named, table
 from plait.core.errors import MissingExtra
 from plait.core.recipe import Recipe
 from plait.data.read import read
 from plait.data.splits import split
+from plait.training.stages import stages_of
 from plait.workflow.defaults import resolve
 from plait.workflow.prepare import encode
 from plait.workflow.train import train
+from plait.workflow.tune import KNOBS
 
 STAMPS = ("caption", "image", "spoken", "sound")
+COLLECTED = {
+    "stamps": {*STAMPS, "size"},
+    "mfeat": {"fou", "fac", "kar", "pix", "zer", "mor"},
+    "motions": set(),
+    "genes": {"genes", "clinical"},
+}
 SMALL = ("width=16", "embedding=8", "training.epochs=1", "training.batch=32")
+FEW = 4
+"""Epochs of any stage."""
+SOONER = {
+    "gradient_blending": ["balance.gradient_blending.every=1"],
+    "sustained_boosting": ["fusion.sustained_boosting.every=1", "fusion.sustained_boosting.margin=0"],
+}
+"""Settings by which what looks around from time to time does so within FEW epochs."""
 
 
 def made(entry):
     """The made data of its claims, by which it can be run anywhere; [] where it has none."""
     asked = [data for claim in entry.claims for data in (claim.data, claim.without) if data is not None]
-    return [data for data in asked if maker(data if isinstance(data, str) else next(iter(data))) is not None]
+    return [data for data in asked if maker(named(data)[0]) is not None]
 
 
 def like_stamps(rows):
@@ -33,29 +50,40 @@ def like_stamps(rows):
 
 
 @pytest.fixture(params=entries.names())
-def entry(request):
-    return entries.load(request.param)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def entry(name):
+    return entries.load(name)
 
 
 def test_knobs_of_its_data_exist(entry):
     for data in made(entry):
         assert len(table(data, rows=40)) == 40
     for claim in entry.claims:
-        if isinstance(claim.data, str):
-            assert claim.data in ("stamps", "mfeat", "motions", "genes", "factors", "polydigits")
+        name, knobs = named(claim.data)
+        if maker(name) is None:
+            assert set(knobs) <= {"modalities", *SCARCITY}
+            assert set(knobs.get("modalities", ())) <= COLLECTED[name]
+
+
+def small(entry):
+    """Rows on which its arms can be trained in no time."""
+    if any(claim.data == "genes" for claim in entry.claims):
+        return table("genes")
+    # Pictures go through a pretrained encoder here.
+    size = 40 if "image" in str(made(entry)) else 120
+    return table(made(entry)[0], rows=size) if made(entry) else like_stamps(size)
 
 
 def test_both_arms_learn_and_differ_only_where_the_entry_says(entry):
-    if any(claim.data == "genes" for claim in entry.claims):
-        rows = table("genes")
-    else:
-        # Pictures go through a pretrained encoder here.
-        size = 40 if "image" in str(made(entry)) else 120
-        rows = table(made(entry)[0], rows=size) if made(entry) else like_stamps(size)
+    rows = small(entry)
     arms: dict[str, Recipe] = {}
     for arm in ("recipe", "baseline"):
         own = getattr(entry, arm)
-        recipe = arms[arm] = resolve(rows.schema, own, SMALL)
+        recipe = arms[arm] = shortened(resolve(rows.schema, own, SMALL))
         try:
             fitted = train(rows, encode(rows, recipe), recipe, split(rows, seed=0))
         except MissingExtra as error:
@@ -67,3 +95,52 @@ def test_both_arms_learn_and_differ_only_where_the_entry_says(entry):
             assert np.isfinite(value) or np.isnan(value)
     one, other = (arms[arm].dump() for arm in ("recipe", "baseline"))
     assert {slot for slot in one if one[slot] != other[slot]} <= set(entry.slots)
+
+
+def shortened(recipe):
+    """No stage has more than FEW epochs."""
+    for stage in recipe.stages:
+        if "epochs" in stage.training:
+            stage.training["epochs"] = min(stage.training["epochs"], FEW)
+    return recipe
+
+
+def predicted(rows, recipe, settings):
+    """What is predicted of test rows after FEW epochs."""
+    brief = (f"training.epochs={FEW}", "training.refit=false")
+    recipe = shortened(resolve(rows.schema, recipe, [*settings, *SMALL, *brief]))
+    fitted = train(rows, encode(rows, recipe), recipe, split(rows, seed=0))
+    return fitted.model.parameters(fitted.encoded.dataset.take(fitted.splits["test"]))
+
+
+def test_turned_off_it_is_the_baseline_bit_for_bit_and_turned_on_it_is_not(name):
+    entry = entries.load(name)
+    if entry.disabled is None:
+        pytest.skip("the arms are built differently")
+    rows, sooner = small(entry), SOONER.get(name, [])
+    try:
+        off = predicted(rows, entry.recipe, [*sooner, *entry.disabled.recipe])
+        baseline = predicted(rows, entry.baseline, entry.disabled.baseline)
+        on = predicted(rows, entry.recipe, sooner)
+    except MissingExtra as error:
+        pytest.skip(str(error))
+    assert all(np.array_equal(off[target], baseline[target]) for target in off)
+    assert any(not np.array_equal(off[target], on[target]) for target in off)
+
+
+def test_its_knobs_can_be_set_and_the_default_lies_inside(entry):
+    assert not set(entry.knobs) & {knob.path for knob in KNOBS}
+    rows = small(entry) if entry.knobs else None
+    for path, searched in entry.knobs.items():
+        ends = searched.log or searched.linear
+        plain = resolve(rows.schema, entry.recipe)
+        found = [resolve(rows.schema, entry.recipe, [f"{path}={value}"]) for value in ends or searched.choice]
+        for i, recipe in enumerate(found):
+            stages_of(recipe)
+            assert recipe not in found[:i]
+        default = reduce(lambda part, key: part.get(key, {}), path.split("."), plain.dump())
+        if ends is None:
+            assert found.count(plain) <= 1
+        else:
+            assert plain not in found
+            assert ends[0] < (default if isinstance(default, float | int) else 1) < ends[1]

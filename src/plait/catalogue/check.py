@@ -66,13 +66,13 @@ class Arms:
         if self.ground.made:
             values = method.values() - baseline.values()
             return verdict.of_runs(values), values
-        one, other = self.rows("method"), self.rows("baseline")
-        if one is not None and other is not None:
-            gaps = one - other
-            kept = ~np.isnan(gaps)
-            return verdict.of_rows(gaps[kept], self.ground.groups[kept]), gaps
         values = method.values() - baseline.values()
-        return self._of_folds(values), values
+        one, other = self.rows("method"), self.rows("baseline")
+        if one is None or other is None:
+            return self._of_folds(values), values
+        gaps = one - other
+        kept = ~np.isnan(gaps)
+        return verdict.of_rows(gaps[kept], self.ground.groups[kept], values), gaps
 
     def level(self, arm: str) -> Estimate:
         """Of the measure itself."""
@@ -80,7 +80,7 @@ class Arms:
             return verdict.of_runs(self.judged[arm].values())
         if (rows := self.rows(arm)) is not None:
             kept = ~np.isnan(rows)
-            return verdict.of_rows(rows[kept], self.ground.groups[kept])
+            return verdict.of_rows(rows[kept], self.ground.groups[kept], self.judged[arm].values())
         return self._of_folds(self.judged[arm].values())
 
     def _of_folds(self, values: Array) -> Estimate:
@@ -113,10 +113,11 @@ class Arms:
                 differs[unit.place.test[apart]] = True
         return found if self.ground.made else len(np.unique(self.ground.groups[differs]))
 
-    def self_null(self) -> float:
-        """The baseline's first seeds against its last one."""
+    def noise(self) -> float:
+        """By how much two baselines of other seeds differ at most in 19 of 20 cases: 1.96 sqrt(2) s / sqrt(U S)."""
         finals = self.judged["baseline"].finals
-        return float(np.mean([unit[0].value - np.mean([o.value for o in unit[1:]]) for unit in finals]))
+        spread = np.mean([np.var([outcome.value for outcome in unit], ddof=1) for unit in finals])
+        return float(1.96 * np.sqrt(2 * spread / (len(finals) * len(finals[0]))))
 
     def kept(self, name: str) -> dict[str, Array]:
         """What the arms said of every row: codes of classes, or the measure's values."""
@@ -280,7 +281,7 @@ def _gates(
         "control": Gate(bool(controlled), "on planted data it " + ("gains" if controlled else "was not seen to gain")),
         "trained": gates.trained(arms.judged),
         "headroom": not_needed,
-        "self_null": gates.self_null(arms.self_null(), margin),
+        "self_null": gates.self_null(arms.noise(), margin),
         "strong": not_needed,
         "leak": gates.leak(found.difference, arms.ground, arms.recipes["method"], claim.measure, tag),
     }

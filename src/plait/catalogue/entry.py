@@ -64,7 +64,7 @@ class Claim(_Strict):
         return self
 
 
-class Off(_Strict):
+class Disabled(_Strict):
     """Settings of each arm under which the mechanism is turned off: the two then train to the same bits."""
 
     recipe: list[str]
@@ -95,7 +95,7 @@ class Entry(_Strict):
 
     carried_by: room/component, where it stands; several with a comma.
     scale: full, or `reduced: what was reduced`.  baseline: a recipe that differs only in the slots the entry is about.
-    off: how the mechanism is turned off; None where the arms are built differently.
+    disabled: how the mechanism is turned off; None where the arms are built differently.
     knobs: {setting: where it is searched} of what the method alone has, beside what all recipes are tuned by.
     repeats: of the folds on real rows.
     """
@@ -109,7 +109,7 @@ class Entry(_Strict):
     scale: str = "full"
     recipe: dict[str, Any]
     baseline: dict[str, Any]
-    off: Off | None = None
+    disabled: Disabled | None = None
     knobs: dict[str, Searched] = Field(default_factory=dict)
     repeats: Literal[1, 2, 4] = 1
     claims: list[Claim] = Field(min_length=1)

@@ -39,7 +39,7 @@ def depends_on(entry: Entry, at: int | None = None) -> str:
     for claim in claims:
         for data in (claim.data, claim.without, claim.replicate):
             modules += [] if data is None else [f"plait.data.sets.{named(data)[0]}"]
-    arms = entry.model_dump(mode="json", include={"recipe", "baseline", "off", "knobs", "repeats"})
+    arms = entry.model_dump(mode="json", include={"recipe", "baseline", "disabled", "knobs", "repeats"})
     return fingerprint(modules, [default, arms, [claim.model_dump(mode="json") for claim in claims]])
 
 

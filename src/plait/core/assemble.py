@@ -75,7 +75,7 @@ def assemble(
     encoders: as `encoder_for` gives them, since cells are stored by their wishes before the spec is known.
     watchers: objectives and balance components, whose needs decide whether there are single-modality heads.
     """
-    kinds = {place.kind for place in (*spec.modalities.values(), *spec.targets.values())}
+    kinds = {modality.kind for modality in spec.modalities.values()} | {t.kind for t in spec.targets.values()}
     for name in recipe.heads:
         if name not in spec.targets and name not in spec.modalities and name not in kinds:
             known = [*spec.targets, *spec.modalities, *kinds]
