@@ -103,7 +103,7 @@ def judge(
 ) -> dict[str, Judged]:
     """Tune every arm and judge it at every unit.
 
-    tag: from which all model seeds come.  trials: of each arm, `TRIALS` if None.  What was done before is taken from the
+    tag: from which all model seeds come.  trials: of each arm; `TRIALS` if None.  What was done before comes from the
     cache, so a second call goes on where the first one was stopped.
     """
     kind = next(iter(grounds.schema.targets.values())).kind if grounds.schema.targets else ""
