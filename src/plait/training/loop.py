@@ -125,12 +125,14 @@ def run(
     folder: Path | None = None,
     watch: Watch = lambda line: None,
     choices: Choices | None = None,
+    watched: bool = True,
 ) -> Trained:
     """Train a recipe.
 
     data: the rows of a stage, its edits applied.  folder: where checkpoints and `metrics.jsonl` go; a checkpoint found
     there is gone on from, to the bit-identical weights of an uninterrupted run on the same machine and thread count.
     choices: of an earlier training, which this one keeps to instead of choosing by validation rows.
+    watched: whether each epoch is judged on validation rows also where nothing is picked by it and no part asks.
     RecipeError if the recipe does not fit the data; RunError if the disk refuses or the checkpoint is damaged.
     """
     began = time.perf_counter()
@@ -150,7 +152,7 @@ def run(
         if stage.start == "fresh" and number > 0:
             encoders = {name: encoder_for(recipe, name, spec.modalities[name].kind) for name in spec.names}
             network = assemble(recipe, spec, encoders, seed, asking)
-        loop = _Loop(network, parts, stage, data(stage), judge, seed, steps, epochs, saved)
+        loop = _Loop(network, parts, stage, data(stage), judge, seed, steps, epochs, saved, watched)
         saved = None
         loop.run(history, folder, watch, None if choices is None else choices.epochs[number])
         steps, best = loop.clock.step, loop.best
@@ -182,6 +184,7 @@ class _Loop:
         steps: int,
         earlier: list[int],
         saved: Mapping[str, Any] | None,
+        watched: bool,
     ) -> None:
         """earlier: epochs of the stages before this one."""
         self.network, self.parts, self.data, self.judge = network, parts, data, judge
@@ -241,6 +244,7 @@ class _Loop:
         self.best_tensors: dict[str, Tensor] = {}
         self.waiting = 0
         self.monitor, self.higher = self._monitor()
+        self.watched = watched or self.monitor != "last" or any(map(_observes, everyone))
         if saved is not None:
             self._load(saved)
 
@@ -357,7 +361,7 @@ class _Loop:
         self.begun, self.sums, self.rate = 0, {}, 0.0
         if self.average is not None:
             self.average.swap()
-        line["validation"] = self.processes.from_first(self._validate)
+        line["validation"] = self.processes.from_first(self._validate) if self.watched else {}
         self._keep_best(line)
         if self.average is not None:
             self.average.swap()
@@ -462,7 +466,7 @@ class _Loop:
         """End of an epoch: the trace, and the parts' look at it."""
         self.meter.log({f"{side}/{name}": v for side in ("train", "validation") for name, v in line[side].items()})
         for place, part in (*self.network.parts(), *self.step.parts(), *self.outside):
-            if type(part).observe is not Part.observe:
+            if _observes(part):
                 with seeded(self.seed, "observe", self.clock.epoch, str(place)):
                     part.observe(self.meter)
 
@@ -509,6 +513,11 @@ class _Loop:
         self.first_step, self.begun, self.rate = state["first_step"], state["begun"], state["rate"]
         self.sums = {name: (total, count) for name, (total, count) in state["sums"].items()}
         self.best, self.best_tensors, self.waiting = state["best"], state["best_tensors"], state["waiting"]
+
+
+def _observes(part: Part) -> bool:
+    """Whether a part looks at the end of each epoch."""
+    return type(part).observe is not Part.observe
 
 
 def _accelerator(precision: str) -> Any:

@@ -1,7 +1,8 @@
 """Arms that are tuned alike and judged on rows that picked nothing.
 
 Every arm gets the same number of trials: its recipe as it stands, then Sobol points over its knobs, where arms that
-share a knob try the same values.  What wins by the mean of a unit's searches is trained anew and judged at the unit.
+share a knob try the same values.  The first search of a unit judges all of them, further ones the better half of those;
+what wins by the mean is trained anew and judged at the unit.
 Where most searches pick from the outer quarter of a range, the range goes on at that end, once, for every arm.
 """
 
@@ -67,15 +68,18 @@ class Arm:
         return [*knobs_of(self.recipe), *self.knobs]
 
 
+Scores = np.ndarray[Any, np.dtype[np.float64]]
+
+
 @dataclass
 class Searched:
-    """An arm's search.  settings: [T], of each trial.  scores: [S, T], higher is better.
+    """An arm's search.  settings: [T], of each trial.  scores: [S, T], higher is better, -inf where one was not asked.
 
     picked: the trial of each unit.  edges: settings whose best value still lies at the end of a range that went on.
     """
 
     settings: list[tuple[str, ...]]
-    scores: np.ndarray[Any, np.dtype[np.float64]]
+    scores: Scores
     picked: list[int] = field(default_factory=list)
     edges: list[str] = field(default_factory=list)
 
@@ -87,7 +91,7 @@ class Judged:
     search: Searched
     finals: list[list[Outcome]]
 
-    def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def values(self) -> Scores:
         """[U] the measure at each unit, the mean over seeds."""
         return np.array([np.mean([outcome.value for outcome in unit]) for unit in self.finals])
 
@@ -120,21 +124,34 @@ def judge(
             progress("trials", min(done, count), count)
         return found
 
-    def search(asked: Sequence[Sequence[tuple[str, ...]]]) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
-        jobs = [
-            [_trial(grounds, arm, extra, place, measure, key(*tag, "search", s)) for extra in settings]
-            for arm, settings in zip(arms, asked, strict=True)
-            for s, place in enumerate(grounds.searches)
-        ]
-        found = iter(told(jobs))
-        return [
-            np.array([[sign * _worst_if_nan(o.value, sign) for o in next(found)] for _ in grounds.searches])
-            for _ in arms
-        ]
+    groups = list(dict.fromkeys(unit.searches for unit in grounds.units))
+
+    def search(settings: Sequence[list[tuple[str, ...]]]) -> list[Scores]:
+        """[S, T] of each arm: what its trials say at each search, higher is better; -inf where one was not asked."""
+        out = [np.full((len(grounds.searches), len(each)), -np.inf) for each in settings]
+
+        def ask(asked: list[tuple[int, int, list[int]]]) -> None:
+            """(arm, search, trials)"""
+
+            def trial(a: int, s: int, t: int) -> Trial:
+                seed = key(*tag, "search", s)
+                return _trial(grounds, arms[a], settings[a][t], grounds.searches[s], measure, seed)
+
+            jobs = [[trial(a, s, t) for t in ts] for a, s, ts in asked]
+            for (a, s, ts), outcomes in zip(asked, told(jobs), strict=True):
+                values = np.array([sign * outcome.value for outcome in outcomes])
+                # A trial that broke down is never picked.
+                out[a][s, ts] = np.where(np.isfinite(values), values, -np.inf)
+
+        every = range(len(arms))
+        ask([(a, group[0], list(range(len(settings[a])))) for a in every for group in groups])
+        half = [(a, group, out[a][group[0]].argsort(kind="stable")[::-1]) for a in every for group in groups]
+        ask([(a, s, order[: -(-len(order) // 2)].tolist()) for a, group, order in half for s in group[1:]])
+        return out
 
     seed = key(*tag, "points")
     first = [[(), *rest] for rest in points([arm.searched for arm in arms], (trials or TRIALS) - 1, seed)]
-    searches = [Searched(asked, scores) for asked, scores in zip(first, search(first), strict=True)]
+    searches = [Searched(asked, found) for asked, found in zip(first, search(first), strict=True)]
     ends: dict[str, bool] = {}
     for arm, found in zip(arms, searches, strict=True):
         ends |= _ends(arm.searched, found, 0.25)
@@ -143,7 +160,7 @@ def judge(
         more = points(wider, MORE, seed + 1)
         for found, asked, scores in zip(searches, more, search(more), strict=True):
             found.settings = [*found.settings, *asked]
-            found.scores = np.concatenate([found.scores, scores], 1) if asked else found.scores
+            found.scores = np.concatenate([found.scores, scores], 1)
         for knobs, found in zip(wider, searches, strict=True):
             still = _ends(knobs, found, 0.5)
             found.edges = [path for path, upper in still.items() if upper == ends.get(path)]
@@ -162,11 +179,6 @@ def judge(
         arm.name: Judged(found, [next(finals) for _ in grounds.units])
         for arm, found in zip(arms, searches, strict=True)
     }
-
-
-def _worst_if_nan(value: float, sign: float) -> float:
-    """A trial that broke down is never picked."""
-    return value if math.isfinite(value) else -sign * math.inf
 
 
 def _trial(grounds: Grounds, arm: Arm, settings: Sequence[str], place: Place, measure: str, seed: int) -> Trial:

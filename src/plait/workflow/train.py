@@ -79,8 +79,12 @@ def train(
     folder: Path | None = None,
     cache: Path | None = None,
     watch: Watch = lambda line: None,
+    watched: bool = True,
 ) -> Fitted:
-    """Train a recipe on cells that are already stored, and once more with the validation rows if it says so."""
+    """Train a recipe on cells that are already stored, and once more with the validation rows if it says so.
+
+    watched: as `plait.training.loop.run` has it.
+    """
     encoded = trained_on(encoded, rows["train"])
     left_out = [name for name in table.schema.modalities if name not in encoded.dataset.names]
     warnings = [f"{name!r} is left out: no training row has a usable cell of it." for name in left_out]
@@ -101,7 +105,7 @@ def train(
 
         # Its own encoders: those that stored the cells serve many trainings, and must not carry weights between them.
         encoders = {name: encoder_for(recipe, name, modality.kind) for name, modality in spec.modalities.items()}
-        return loop.run(recipe, spec, encoders, data, judge(), seed=seed, folder=folder, **how)
+        return loop.run(recipe, spec, encoders, data, judge(), seed=seed, folder=folder, watched=watched, **how)
 
     def again(epochs: tuple[int, ...], watch: Watch = lambda line: None) -> dict[str, Tensor]:
         where = None if folder is None else folder / REFIT

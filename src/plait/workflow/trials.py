@@ -228,7 +228,7 @@ def _train(trial: Trial) -> Outcome:
         encoders = {name: encoded.encoders[name] for name in trial.modalities}
         encoded = Encoded(encoded.dataset.only(trial.modalities), encoders)
     rows = {"train": place.train, "validation": place.validation, "test": place.test[:0]}
-    fitted = train(seen, encoded, recipe, rows, seed=trial.seed)
+    fitted = train(seen, encoded, recipe, rows, seed=trial.seed, watched=False)
     truth = {name: table.targets(name) for name in table.schema.targets}
     judged = Dataset(len(table), table.ids, fitted.encoded.dataset.stores, truth).take(place.test)
     value, per_row, predicted = _measured(fitted.model, table, judged, place.test, trial.measure)
