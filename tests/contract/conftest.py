@@ -149,11 +149,8 @@ class Case:
                     network["heads"] = {target: self.head(target, part) for target in targets}
             elif self.slot in ("missing", "adapters"):
                 network[self.slot] = {"it": part}
-            elif self.slot == "heads":
-                network["heads"] = {kind: self.configured() for kind in part.kinds}
-
             elif self.slot == "heads" and part.kinds:
-                network["heads"] = dict.fromkeys(part.kinds, part)
+                network["heads"] = {kind: self.configured() for kind in part.kinds}
             elif self.slot == "heads":
                 network["heads"] = {name: copy.deepcopy(part) for name in names}
                 network["fusion"] = "self_attention"
