@@ -3,9 +3,9 @@
     python tests/mutate.py [PATH ...] [--most N]          PATH: below src/plait; by default all components
 
 A change: a sign, a dropped term, times for divided by, a comparison turned round, a mean for a sum, two arguments
-swapped, a transposition left out, a tensor detached or not, a flag turned, half of a number.  A component's tests are
-tests/SLOT/test_NAME.py, or all of tests/SLOT if there is none.  Everything heavy is imported once, and each change
-runs in a fork of its own.
+swapped, a transposition left out, a tensor detached or not, a flag turned, half of a number.  Defaults of arguments
+stay: no test knows which is best.  A component's tests are tests/SLOT/test_NAME.py, or all of tests/SLOT if there is
+none, and what tests/contract asks of it.  Everything heavy is imported once, and each change runs in a fork.
 
 A change on a line that ends in `# same:` and a reason is left out, because it changes nothing that could be seen.
 Exit status 1 if a change was not noticed.
@@ -46,6 +46,9 @@ _NAMES = {
     "softmax": "sigmoid", "relu": "neg", "clamp_min": "clamp_max", "clamp_max": "clamp_min", "cumsum": "sort",
 }  # fmt: skip
 _LEFT_OUT = ("transpose", "detach", "abs", "square", "sqrt", "unit", "flip")
+ORDERLESS = ("seeded", "generator", "Sequential")
+"""What keys a random stream, or is made one after the other: another order is as good."""
+NO_TENSORS = ("isinstance", "len", "range", "super", "zip", "dict", "list", "parameters")
 HELPER = "_detached_by_a_mutation"
 
 
@@ -70,6 +73,8 @@ def changes(source: str) -> Iterator[Change]:
             if getattr(node, "lineno", 0) in same:
                 continue
             before = ast.unparse(node)
+            if ast.unparse(new) == before:
+                continue
             if index is None:
                 setattr(owner, field, new)
             else:
@@ -85,7 +90,7 @@ def _sites(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, Any]]:
     """(owner, field, place in a list or None, expression) of what may be changed."""
     for owner in _worth(tree):
         for field, value in ast.iter_fields(owner):
-            if field in ("annotation", "returns", "decorator_list", "bases"):
+            if field in ("annotation", "returns", "decorator_list", "bases", "defaults", "kw_defaults"):
                 continue
             for index, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
                 if isinstance(node, ast.expr):
@@ -93,12 +98,12 @@ def _sites(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, Any]]:
 
 
 def _worth(node: ast.AST) -> Iterator[ast.AST]:
-    """Without what is raised, imported or said about types."""
+    """Without what is raised, imported, said about types or the default of an argument."""
     if isinstance(node, (ast.Raise, ast.Import, ast.ImportFrom, ast.Assert, ast.JoinedStr)):
         return
     yield node
     for field, value in ast.iter_fields(node):
-        if field in ("annotation", "returns", "decorator_list", "bases"):
+        if field in ("annotation", "returns", "decorator_list", "bases", "defaults", "kw_defaults"):
             continue
         for inner in value if isinstance(value, list) else [value]:
             if isinstance(inner, ast.AST) and not (isinstance(node, ast.AnnAssign) and field == "target"):
@@ -137,10 +142,15 @@ def _calls(node: ast.Call) -> list[ast.expr]:
             found.append(ast.Call(other, node.args, node.keywords))
         if node.func.attr in _LEFT_OUT:
             found.append(node.func.value)
-    if len(node.args) >= 2 and not any(isinstance(a, (ast.Starred, ast.Constant)) for a in node.args[:2]):
-        found.append(ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords))
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    if name and name[0].islower() and name not in ("isinstance", "len", "range", "super", "zip", "dict", "list"):
+    plain = not any(isinstance(argument, (ast.Starred, ast.Constant)) for argument in node.args[:2])
+    if len(node.args) >= 2 and plain and name not in ORDERLESS:
+        found.append(ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords))
+    if (
+        name
+        and name[0].islower()
+        and name not in ("isinstance", "len", "range", "super", "zip", "dict", "list", "parameters")
+    ):
         found.append(ast.Call(ast.Name(HELPER, ast.Load()), [node], []))
     return found
 
@@ -176,8 +186,8 @@ class _Instead(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.tree, str(self.path), "exec"), module.__dict__)
 
 
-def noticed(path: Path, tree: ast.Module, test: Path) -> bool:
-    """Whether a module's tests fail with this tree in its place, or it is no change at all."""
+def noticed(path: Path, tree: ast.Module, *tests: str) -> bool:
+    """Whether tests, as pytest is given them, fail with this tree in a module's place, or it is no change at all."""
     child = os.fork()
     if child == 0:
         status = 3
@@ -187,15 +197,15 @@ def noticed(path: Path, tree: ast.Module, test: Path) -> bool:
             os.dup2(nothing, 2)
             signal.alarm(SECONDS)
             sys.meta_path.insert(0, _Instead(_name(path), path, tree))
-            status = _run(test)
+            status = _run(*tests)
         os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
 
 
-def _run(test: Path) -> int:
+def _run(*tests: str) -> int:
     import pytest
 
-    return int(pytest.main([str(test), "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header"]))
+    return int(pytest.main([*tests, "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header"]))
 
 
 def _name(path: Path) -> str:
@@ -222,18 +232,20 @@ def test_of(path: Path) -> Path:
 def survivors(path: Path, most: int | None, say: Callable[[str], None]) -> int:
     """-> how many changes of a component its tests do not notice."""
     test, found = test_of(path), list(changes(path.read_text(encoding="utf-8")))
+    own, contract = str(test), (str(ROOT / "tests/contract"), "-k", f".{path.stem}")
     name = path.relative_to(PACKAGE)
     if not test.exists():
         say(f"{name}: there is no {test.relative_to(ROOT)}")
         return 1
-    if not noticed(path, ast.parse("raise RuntimeError"), test) or noticed(
-        path, ast.parse(path.read_text(encoding="utf-8")), test
+    if not noticed(path, ast.parse("raise RuntimeError"), own) or noticed(
+        path, ast.parse(path.read_text(encoding="utf-8")), own
     ):
         say(f"{name}: its tests do not reach it, or fail as it is")
         return 1
     if most is not None and len(found) > most:
         found = sorted(random.Random(str(name)).sample(found, most), key=lambda change: change.line)
-    alive = [change for change in found if not noticed(path, change.tree, test)]
+    alive = [change for change in found if not noticed(path, change.tree, own)]
+    alive = [change for change in alive if not noticed(path, change.tree, *contract)]
     say(f"{name}: {len(found) - len(alive)} of {len(found)} changes noticed")
     for change in alive:
         say(f"    line {change.line}: {change.said}")

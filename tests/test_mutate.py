@@ -8,8 +8,9 @@ mutate = scripts.load("tests/mutate.py")
 
 SOURCE = '''"""A text - with signs."""
 
-def far(a, b, flag=True):
+def far(a, b, flag=False):
     """a + b"""
+    kept = kernel(a, keep=True)
     if len(a) < 2:
         raise ValueError("a - b" + "c")
     fixed = a * 2.0  # same: a scale that cancels
@@ -34,6 +35,7 @@ def test_every_kind_of_change_is_made_once_and_prose_is_left_alone():
         "(a - b).mean() + kernel(a, b)  ->  (a - b).mean()",
     ):
         assert found.count(expected) == 1, expected
+    assert "False  ->  True" not in found
     assert not any("text" in one or "'c'" in one or "2.0" in one for one in found)
 
 
