@@ -21,15 +21,17 @@ HEAD = """# The catalogue
 Published systems as recipes: `plait fit DATA --recipe NAME` runs one on your table, `plait catalogue show NAME` says
 more. This page is written by `python docs/catalogue.py` from the entries and from what was recorded when their claims
 were checked; no verdict is typed by hand. *Published* is what the paper claims, in our words. *Seen* is our verdict on
-the claims that we made of it, on the data that we have: `holds`, `unclear`, `contradicted`, or `unchecked` where the
-check has not been run.
+the claims that we made of it, on the data that we have, by [the protocol](protocol.md): `holds`, `unclear`,
+`contradicted`, or `unchecked` where the check has not been run. Behind it stand the method's measure minus the
+baseline's with its 95 % interval, and the difference that could have been seen; `unclear` never means that there is
+none.
 """
 
 
 def page() -> str:
     """The whole page."""
     known = {name: entries.load(name) for name in entries.names()}
-    lines = [HEAD, f"{len(known)} entries.\n"]
+    lines = [HEAD, f"{len(known)} entries.\n", *_overall()]
     for family in FAMILIES:
         of_family = {name: entry for name, entry in known.items() if entry.family == family}
         if of_family:
@@ -53,13 +55,37 @@ def _section(name: str, entry: Entry) -> Iterator[str]:
     yield f"\n{_flat(entry.notes)}\n" if entry.notes else ""
 
 
+def _overall() -> Iterator[str]:
+    """What all claims together came to."""
+    found = evidence.summary()
+    words = ", ".join(f"{count} `{word}`" for word, count in found["verdicts"].items())
+    yield f"Of {found['claims']} claims: {words}.\n"
+    if found["reasons"]:
+        yield f"Why claims are unclear: {', '.join(f'{reason} {n}' for reason, n in found['reasons'].items())}.\n"
+    if found["tested"]:
+        yield (
+            f"Of {found['tested']} claims of a gain, {found['discovered']} stand when the share of false ones among "
+            "them is held to .10 (Benjamini and Hochberg, on the one-sided p of each).\n"
+        )
+    if found["replications"]:
+        came = f"{found['replicated']} came again"
+        yield f"Of {found['replications']} verdicts looked for again with fresh seeds, {came}.\n"
+
+
 def _seen(claim: dict[str, Any] | None, stale: bool) -> str:
     if claim is None:
         return evidence.UNCHECKED
     low, high = claim["interval"]
     why = f", {claim['reason']}" if claim["reason"] else ""
     old = " (stale)" if stale else ""
-    return f"**{claim['verdict']}**{why}{old}: {claim['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    again = claim["replication"]
+    repeated = "" if again is None else f"; again: {again['verdict']}"
+    if claim["kind"] == "exact":
+        return f"**{claim['verdict']}**{old}: {claim['difference']:+,.0f} ({claim['measure']})"
+    return (
+        f"**{claim['verdict']}**{why}{old}: {claim['difference']:+.3f} [{low:+.3f}, {high:+.3f}], seen from "
+        f"{claim['resolution']:.3f} ({claim['data']}: {claim['regime']}; {claim['baseline']:.3f} without){repeated}"
+    )
 
 
 def _link(source: str) -> str:

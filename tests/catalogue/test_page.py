@@ -18,14 +18,35 @@ def test_the_page_is_up_to_date():
 def test_published_and_seen_stand_side_by_side(tmp_path, monkeypatch):
     monkeypatch.setattr(entries, "ENTRIES", tmp_path)
     (tmp_path / "gate.yaml").write_text(yaml.safe_dump(SOUND))
-    claim = {"says": "It does.", "verdict": "unclear", "reason": "underpowered", "difference": 0.01}
-    recorded = {"fingerprint": "", "claims": [{**claim, "interval": [-0.02, 0.04]}]}
+    claim = {
+        "says": "It does.",
+        "kind": "compare",
+        "verdict": "unclear",
+        "reason": "underpowered",
+        "difference": 0.01,
+        "interval": [-0.02, 0.04],
+        "resolution": 0.043,
+        "data": "mfeat",
+        "regime": "train 100",
+        "baseline": 0.9,
+        "p": 0.3,
+        "replication": None,
+    }
+    recorded = {"fingerprint": "", "claims": [claim]}
     monkeypatch.setattr(evidence, "read", lambda name: recorded)
-    first = "| Beats concatenation. | It does. | compare | **unclear**, underpowered (stale): +0.010 [-0.020, +0.040] |"
+    first = (
+        "| Beats concatenation. | It does. | compare | **unclear**, underpowered (stale): +0.010 [-0.020, +0.040], "
+        "seen from 0.043 (mfeat: train 100; 0.900 without) |"
+    )
     assert first in script.page()
     recorded["fingerprint"] = evidence.depends_on(entries.load("gate"))
     assert first.replace(" (stale)", "") in script.page()
     assert "|  | Where one is noise. | planted | unchecked |" in script.page()
+    claim |= {"verdict": "holds", "reason": "", "p": 0.001, "replication": {"verdict": "unclear"}}
+    page = script.page()
+    assert "Of 2 claims: 1 `holds`, 1 `unchecked`." in page
+    assert "Of 1 claims of a gain, 1 stand" in page
+    assert "Of 1 verdicts looked for again with fresh seeds, 0 came again." in page
 
 
 @pytest.mark.parametrize("text", ["a | b", "a\nb"])

@@ -7,7 +7,7 @@ Arms are tuned alike (`plait.workflow.nested`) on fresh draws of a made table or
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,9 @@ import numpy as np
 from plait.core.errors import DataError
 from plait.core.recipe import Recipe
 from plait.workflow.defaults import resolve
-from plait.workflow.nested import Arm, Judged, judge
+from plait.workflow.nested import Arm, Judged, final, judge
 from plait.workflow.prepare import Progress, silent
-from plait.workflow.trials import COUNTS, count
+from plait.workflow.trials import COUNTS, Outcome, count, run_all
 from plait.workflow.tune import Knob
 
 from . import gates, verdict
@@ -42,6 +42,11 @@ COUNTED = 64
 """Rows on which multiply-adds are counted."""
 AGAIN = 1_000
 """Attempts from here on are replications."""
+
+
+WITNESS = "witness"
+SAME = 1e-3
+"""By how much a probability may move when a training is repeated on another machine."""
 
 
 @dataclass
@@ -125,16 +130,13 @@ class Arms:
         return float(1.96 * np.sqrt(2 * spread / (len(finals) * len(finals[0]))))
 
     def kept(self, name: str) -> dict[str, Array]:
-        """What the arms said of every row: codes of classes, or the measure's values."""
+        """What the arms said of every row: codes of classes, or the measure's values; of the first unit, all of it."""
         out = {}
         for arm, judged in self.judged.items():
+            out[f"{name}/{arm}/{WITNESS}"] = _all_said(judged.finals[0][0])
             for u, unit in enumerate(judged.finals):
-                predicted = unit[0].predicted
-                if predicted is not None and predicted.ndim == 2:
-                    said: Array = predicted.argmax(1).astype(np.uint8)
-                else:
-                    said = np.asarray(unit[0].rows if predicted is None else predicted, np.float32)
-                out[f"{name}/{arm}/{u}"] = said
+                said = _all_said(unit[0])
+                out[f"{name}/{arm}/{u}"] = said.argmax(1).astype(np.uint8) if said.ndim == 2 else said
         return out
 
 
@@ -201,8 +203,31 @@ def replicated(entry: Entry, name: str, at: int, attempt: int, progress: Progres
     }
 
 
+def confirmed(entry: Entry, name: str, at: int, record: Mapping[str, Any], kept: Mapping[str, Array]) -> bool:
+    """Whether today's code, in one final training of each arm, says of every row what was recorded."""
+    claim = entry.claims[at]
+    if claim.kind == "exact":
+        word, _, found = _counted(entry, claim)
+        return word == record["verdict"] and found.difference == record["difference"]
+    tag = (name, at, record["attempt"])
+    where, arms = _set_up(entry, claim.data, tag)
+    jobs = []
+    for arm in arms:
+        search = record["search"][arm.name]
+        jobs.append([final(where.grounds, arm, search["settings"][search["picked"][0]], claim.measure, tag, 0, 0)])
+    for arm, (outcome,) in zip(arms, run_all(jobs), strict=True):
+        before, now = kept[f"{at}/{arm.name}/{WITNESS}"], _all_said(outcome)
+        if before.shape != now.shape or not np.allclose(before, now, rtol=0, atol=SAME, equal_nan=True):
+            return False
+    return True
+
+
 Tag = tuple[str, int, int]
 """Entry, number of the claim, attempt: from which all seeds come."""
+
+
+def _all_said(outcome: Outcome) -> Array:
+    return np.asarray(outcome.rows if outcome.predicted is None else outcome.predicted, np.float32)
 
 
 def _both(entry: Entry, claim: Claim, tag: Tag, progress: Progress) -> tuple[Arms, Arms | None]:
@@ -213,17 +238,19 @@ def _both(entry: Entry, claim: Claim, tag: Tag, progress: Progress) -> tuple[Arm
     return arms, _arms(entry, claim, claim.without, tag, progress)
 
 
-def _arms(entry: Entry, claim: Claim, data: Data, tag: Tag, progress: Progress, seeds: int | None = None) -> Arms:
-    """seeds: of the baseline's final models."""
+def _arms(entry: Entry, claim: Claim, data: Data, tag: Tag, progress: Progress) -> Arms:
+    where, arms = _set_up(entry, data, tag)
+    recipes = {arm.name: arm.recipe for arm in arms}
+    return Arms(where, recipes, judge(where.grounds, arms, claim.measure, tag=tag, progress=progress))
+
+
+def _set_up(entry: Entry, data: Data, tag: Tag) -> tuple[Ground, list[Arm]]:
     where = ground(data, tag, entry.repeats)
     schema, settings = where.grounds.schema, [ONCE] if where.made else []
-    recipes = {
-        "method": resolve(schema, entry.recipe, settings),
-        "baseline": resolve(schema, entry.baseline, settings),
-    }
     own = tuple(_knob(path, searched) for path, searched in entry.knobs.items())
-    arms = [Arm("method", recipes["method"], own), Arm("baseline", recipes["baseline"], (), BASELINE_SEEDS[where.made])]
-    return Arms(where, recipes, judge(where.grounds, arms, claim.measure, tag=tag, progress=progress))
+    method = Arm("method", resolve(schema, entry.recipe, settings), own)
+    baseline = Arm("baseline", resolve(schema, entry.baseline, settings), seeds=BASELINE_SEEDS[where.made])
+    return where, [method, baseline]
 
 
 def _knob(path: str, searched: Searched) -> Knob:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from plait.core.component import available, find
 from plait.core.errors import RecipeError, RunError
@@ -18,7 +21,7 @@ from plait.workflow.trials import modules_of
 from . import entry as entries
 from .entry import Entry
 from .tables import named
-from .verdict import together
+from .verdict import discoveries, together
 
 EVIDENCE = Path(__file__).parent / "evidence"
 ROOTS = ("plait.catalogue.check", "plait.workflow.defaults")
@@ -39,13 +42,19 @@ def depends_on(entry: Entry, at: int | None = None) -> str:
     for claim in claims:
         for data in (claim.data, claim.without, claim.replicate):
             modules += [] if data is None else [f"plait.data.sets.{named(data)[0]}"]
+    numbers = range(len(entry.claims)) if at is None else [at]
+    return fingerprint(modules, [default, [asked_of(entry, number) for number in numbers]])
+
+
+def asked_of(entry: Entry, at: int) -> str:
+    """The fingerprint of what an entry asks for in its claim number `at`, whatever code answers."""
     arms = entry.model_dump(mode="json", include={"recipe", "baseline", "disabled", "knobs", "repeats"})
-    return fingerprint(modules, [default, arms, [claim.model_dump(mode="json") for claim in claims]])
+    return fingerprint([], [arms, entry.claims[at].model_dump(mode="json")])
 
 
-def read(name: str) -> dict[str, Any] | None:
+def read(name: str, folder: Path | None = None) -> dict[str, Any] | None:
     """What is recorded of an entry; None if it was never checked.  RunError if the file is damaged."""
-    path = EVIDENCE / f"{name}.json"
+    path = (folder or EVIDENCE) / f"{name}.json"
     if not path.exists():
         return None
     try:
@@ -80,3 +89,23 @@ def overview() -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def summary() -> dict[str, Any]:
+    """What the claims of all entries came to: how many, their verdicts, why they are unclear; of those that say that a
+    method gains, how many stand together (Benjamini-Hochberg, q = .10); how many verdicts were found again.
+    """
+    found = [claim for name in entries.names() for claim in (read(name) or {"claims": []})["claims"]]
+    count = sum(len(entries.load(name).claims) for name in entries.names())
+    verdicts = Counter(claim["verdict"] for claim in found)
+    p = [claim["p"] for claim in found if claim.get("p") is not None]
+    again = [claim for claim in found if claim["replication"] is not None]
+    return {
+        "claims": count,
+        "verdicts": {**dict(verdicts.most_common()), UNCHECKED: count - len(found)},
+        "reasons": dict(Counter(claim["reason"] for claim in found if claim["reason"]).most_common()),
+        "tested": len(p),
+        "discovered": int(discoveries(np.array(p)).sum()) if p else 0,
+        "replications": len(again),
+        "replicated": sum(claim["verdict"] == claim["replication"]["verdict"] for claim in again),
+    }

@@ -1,7 +1,7 @@
 """Every check that was begun, in a file to which lines are only added: a result that was not liked cannot be unmade.
 
-A claim's attempt counts the fingerprints under which it was checked before; the same code and entry repeat the same
-attempt, which has the same seeds and so the same verdict.
+Attempt k of a claim has block k of the seeds, its own draws and folds.  A check that is repeated, on another machine or
+after a change of code, is the same attempt and meets the same; another attempt has to be asked for, and is seen here.
 """
 
 from __future__ import annotations
@@ -18,13 +18,10 @@ from plait.data.cache import explained
 LEDGER = "ledger.jsonl"
 
 
-def attempt_of(folder: Path, entry: str, says: str, fingerprint: str) -> int:
-    """Which attempt of a claim this is, from 1."""
-    before = dict.fromkeys(
-        line["fingerprint"] for line in lines(folder) if line["entry"] == entry and line["says"] == says
-    )
-    known = list(before)
-    return known.index(fingerprint) + 1 if fingerprint in before else len(known) + 1
+def attempt_of(folder: Path, entry: str, says: str, again: bool = False) -> int:
+    """The attempt that a claim is at, from 1; the next one if it is to be checked again."""
+    known = [line["attempt"] for line in lines(folder) if line["entry"] == entry and line["says"] == says]
+    return max(known, default=0) + 1 if again or not known else max(known)
 
 
 def note(folder: Path, state: str, entry: str, says: str, fingerprint: str, attempt: int, **more: Any) -> None:

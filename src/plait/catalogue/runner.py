@@ -8,23 +8,26 @@ from typing import Any
 
 import numpy as np
 
+from plait.core.errors import RunError
 from plait.data.cache import cache_root, writing
 from plait.workflow.prepare import Progress, silent
 from plait.workflow.run import locked, versions, write_json
 
 from . import entry as entries
 from . import ledger
-from .check import Checked, check, replicated
-from .evidence import EVIDENCE, depends_on
+from .check import Checked, check, confirmed, replicated
+from .evidence import EVIDENCE, asked_of, depends_on, read
 from .verdict import together
 
 
-def claim(name: str, *, folder: Path = EVIDENCE, replicate: bool = True, progress: Progress = silent) -> dict[str, Any]:
+def claim(
+    name: str, *, folder: Path = EVIDENCE, replicate: bool = True, again: bool = False, progress: Progress = silent
+) -> dict[str, Any]:
     """Check an entry's claims and write `folder/NAME.json` and `folder/NAME.npz` -> what was recorded.
 
-    replicate: look again, with fresh seeds, for whatever holds or is contradicted.  What was done before comes from the
-    cache.  RecipeError if there is no such entry, RunError if another process checks it, DataError if its data cannot
-    be had.
+    replicate: look again, with fresh seeds, for whatever holds or is contradicted.  again: make another attempt, with
+    other draws and folds.  What was done before comes from the cache.  RecipeError if there is no such entry, RunError
+    if another process checks it, DataError if its data cannot be had.
     """
     entry = entries.load(name)
     began = time.perf_counter()
@@ -34,12 +37,12 @@ def claim(name: str, *, folder: Path = EVIDENCE, replicate: bool = True, progres
         planted = [at for at, one in enumerate(entry.claims) if one.kind == "planted"]
         for at in [*planted, *(at for at in range(len(entry.claims)) if at not in planted)]:
             says, fingerprint = entry.claims[at].says, depends_on(entry, at)
-            attempt = ledger.attempt_of(folder, name, says, fingerprint)
+            attempt = ledger.attempt_of(folder, name, says, again)
             ledger.note(folder, "begun", name, says, fingerprint, attempt)
             gains = [found[i].record["gates"]["control"]["passed"] for i in planted if i in found]
             found[at] = check(entry, name, at, attempt, controlled=any(gains), progress=progress)
             record = found[at].record
-            record |= {"fingerprint": fingerprint, "replication": None}
+            record |= {"fingerprint": fingerprint, "asked": asked_of(entry, at), "replication": None}
             if replicate and record["verdict"] != "unclear" and record["kind"] != "exact":
                 record["replication"] = replicated(entry, name, at, attempt, progress)
             told = {key: record[key] for key in ("verdict", "reason", "difference", "interval")}
@@ -58,3 +61,36 @@ def claim(name: str, *, folder: Path = EVIDENCE, replicate: bool = True, progres
             np.savez_compressed(file, **arrays)
         write_json(folder / f"{name}.json", account)
     return account
+
+
+def confirm(name: str, *, folder: Path = EVIDENCE, progress: Progress = silent) -> dict[str, Any]:
+    """After a change of code: where one training of each arm still says of every row what was recorded, the evidence is
+    the new code's too -> {"name", "confirmed": says of claims, "changed": says of those that have to be checked again}.
+
+    A claim whose entry, data or recipe was changed is not confirmed.  RunError if nothing was recorded.
+    """
+    entry = entries.load(name)
+    recorded = read(name, folder)
+    if recorded is None:
+        raise RunError(f"The claims of {name} were never checked. Check them: plait claim {name}")
+    with locked(cache_root() / "checks" / name), np.load(folder / f"{name}.npz") as kept:
+        by_words = {record["says"]: record for record in recorded["claims"]}
+        same, changed = [], []
+        for at, one in enumerate(entry.claims):
+            progress("claims", at, len(entry.claims))
+            record, now = by_words.get(one.says), depends_on(entry, at)
+            if record is not None and record["fingerprint"] == now:
+                same.append(one.says)
+            elif (
+                record is not None
+                and record["asked"] == asked_of(entry, at)
+                and confirmed(entry, name, at, record, kept)
+            ):
+                ledger.note(folder, "confirmed", name, one.says, now, record["attempt"], before=record["fingerprint"])
+                record["fingerprint"] = now
+                same.append(one.says)
+            else:
+                changed.append(one.says)
+        if not changed:
+            write_json(folder / f"{name}.json", {**recorded, "fingerprint": depends_on(entry)})
+    return {"name": name, "confirmed": same, "changed": changed}

@@ -57,6 +57,11 @@ def claim(
     replicate: Annotated[
         bool, typer.Option(help="Look again, with fresh seeds, for whatever holds or is contradicted.")
     ] = True,
+    again: Annotated[bool, typer.Option("--again", help="Another attempt, with other draws and folds.")] = False,
+    only_confirm: Annotated[
+        bool,
+        typer.Option("--confirm", help="After a change of code: is what was recorded still what trainings say?"),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="For the evidence; beside the entries if not said."),
@@ -69,9 +74,10 @@ def claim(
     """
     if every == bool(name):
         raise typer.BadParameter("name entries, or say --all", param_hint="NAME")
+    if again and only_confirm:
+        raise typer.BadParameter("it repeats no attempt and makes no other", param_hint="--confirm")
 
-    from plait.catalogue import entry, evidence
-    from plait.catalogue.runner import claim as check
+    from plait.catalogue import entry, evidence, runner
 
     from . import show
 
@@ -82,5 +88,10 @@ def claim(
         found = []
         for asked in names:
             screen.begin(asked)
-            found.append(check(asked, folder=out or evidence.EVIDENCE, replicate=replicate, progress=screen.progress))
-    screen.show(found if every or len(found) > 1 else found[0], *show.claims(found))
+            folder, told = out or evidence.EVIDENCE, screen.progress
+            if only_confirm:
+                found.append(runner.confirm(asked, folder=folder, progress=told))
+            else:
+                found.append(runner.claim(asked, folder=folder, replicate=replicate, again=again, progress=told))
+    tables = show.confirmed(found) if only_confirm else show.claims(found)
+    screen.show(found if every or len(found) > 1 else found[0], *tables)

@@ -242,6 +242,17 @@ def claims(found: Sequence[Mapping[str, Any]]) -> Renderables:
     return [_table("Claims", head, lines)]
 
 
+def confirmed(found: Sequence[Mapping[str, Any]]) -> Renderables:
+    """Of `plait claim --confirm`."""
+    lines = [
+        (account["name"], says, word)
+        for account in found
+        for word, key in (("confirmed", "confirmed"), ("changed: check it again", "changed"))
+        for says in account[key]
+    ]
+    return [_table("Claims, by today's code", ("name", "claim", ""), lines)]
+
+
 def _columns(account: Mapping[str, Any]) -> Renderables:
     rows = account["rows"]
     modalities = [

@@ -167,18 +167,23 @@ def judge(
     for found in searches:
         found.picked = [int(found.scores[list(unit.searches)].mean(0).argmax()) for unit in grounds.units]
     jobs = [
-        [
-            replace(_trial(grounds, arm, found.settings[at], unit.place, measure, key(*tag, "final", u, s)), final=True)
-            for s in range(arm.seeds)
-        ]
+        [final(grounds, arm, found.settings[at], measure, tag, u, s) for s in range(arm.seeds)]
         for arm, found in zip(arms, searches, strict=True)
-        for u, (unit, at) in enumerate(zip(grounds.units, found.picked, strict=True))
+        for u, at in enumerate(found.picked)
     ]
     finals = iter(told(jobs))
     return {
         arm.name: Judged(found, [next(finals) for _ in grounds.units])
         for arm, found in zip(arms, searches, strict=True)
     }
+
+
+def final(
+    grounds: Grounds, arm: Arm, settings: Sequence[str], measure: str, tag: tuple[Any, ...], u: int, s: int
+) -> Trial:
+    """What judges an arm at unit `u`, with its seed number `s`."""
+    trial = _trial(grounds, arm, settings, grounds.units[u].place, measure, key(*tag, "final", u, s))
+    return replace(trial, final=True)
 
 
 def _trial(grounds: Grounds, arm: Arm, settings: Sequence[str], place: Place, measure: str, seed: int) -> Trial:
