@@ -209,16 +209,20 @@ def entry(account: Mapping[str, Any]) -> Renderables:
     """Of `plait catalogue show`."""
     arms = yaml.safe_dump({arm: account[arm] for arm in ("recipe", "baseline")}, sort_keys=False, allow_unicode=True)
     seen = {claim["says"]: claim for claim in (account["evidence"] or {"claims": []})["claims"]}
-    claims = [
-        (claim["kind"], claim["says"], seen[claim["says"]]["verdict"] if claim["says"] in seen else "unchecked")
-        for claim in account["claims"]
+    lines = [(claim["kind"], claim["says"], *_seen(seen.get(claim["says"]))) for claim in account["claims"]]
+    failed = [
+        f"{claim['says']} {name}: {gate['seen']}."
+        for claim in seen.values()
+        for name, gate in claim["gates"].items()
+        if claim["reason"] == f"gate {name}"
     ]
     return [
         _titled(account["title"], f"{account['source']}, {account['family']}, {account['carried_by']}"),
         _line(account["mechanism"]),
         _titled("Published", account["published"]),
         _titled("Reduced", account["scale"].removeprefix("reduced: ") if account["scale"] != "full" else ""),
-        _table("Claims, as we check them", ("kind", "says", "verdict"), claims),
+        _table("Claims, as we check them", ("kind", "says", "data", "verdict", "difference"), lines),
+        _titled("Gates that failed", "\n".join(failed)),
         _titled("Recipes, over the default", arms.rstrip()),
         _titled("Notes", account["notes"]),
     ]
@@ -226,20 +230,20 @@ def entry(account: Mapping[str, Any]) -> Renderables:
 
 def claims(found: Sequence[Mapping[str, Any]]) -> Renderables:
     """Of `plait claim`."""
-    lines = [
-        (
-            account["name"],
-            one["says"],
-            f"{one['data']} ({one['regime']})",
-            one["verdict"] + (f": {one['reason']}" if one["reason"] else ""),
-            f"{one['difference']:+.3g} [{one['interval'][0]:+.3g}, {one['interval'][1]:+.3g}]",
-            f"{one['resolution']:.2g}",
-        )
-        for account in found
-        for one in account["claims"]
-    ]
-    head = ("name", "claim", "data", "verdict", "difference", "could be seen")
-    return [_table("Claims", head, lines)]
+    lines = [(account["name"], one["says"], *_seen(one)) for account in found for one in account["claims"]]
+    return [_table("Claims", ("name", "claim", "data", "verdict", "difference"), lines)]
+
+
+def _seen(claim: Mapping[str, Any] | None) -> tuple[str, str, str]:
+    """-> data and regime, verdict with its reason, the difference with its interval and what could have been seen."""
+    if claim is None:
+        return "", "unchecked", ""
+    found = f"{claim['difference']:+.3g}"
+    if claim["kind"] != "exact":
+        low, high = claim["interval"]
+        found += f" [{low:+.3g}, {high:+.3g}], seen from {claim['resolution']:.2g}"
+    why = f": {claim['reason']}" if claim["reason"] else ""
+    return f"{claim['data']} ({claim['regime']})", claim["verdict"] + why, found
 
 
 def confirmed(found: Sequence[Mapping[str, Any]]) -> Renderables:
