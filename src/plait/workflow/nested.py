@@ -9,7 +9,7 @@ Where most searches pick from the outer quarter of a range, the range goes on at
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -103,16 +103,17 @@ def judge(
     *,
     tag: tuple[Any, ...],
     trials: int | None = None,
+    settings: Mapping[str, Sequence[str]] | None = None,
     progress: Progress = silent,
 ) -> dict[str, Judged]:
     """Tune every arm and judge it at every unit.
 
     tag: from which all model seeds come.  trials: of each arm; `TRIALS` if None.  What was done before comes from the
-    cache, so a second call goes on where the first one was stopped.
+    cache, so a second call goes on where the first one was stopped.  settings: of each arm, where nothing is searched.
     """
     kind = next(iter(grounds.schema.targets.values())).kind if grounds.schema.targets else ""
     sign = 1.0 if measure.startswith("retrieval/") or higher(measure, kind) else -1.0
-    count = len(arms) * (len(grounds.searches) + len(grounds.units))
+    count = len(arms) * ((0 if settings else len(grounds.searches)) + len(grounds.units))
     done = 0
 
     def told(what: list[list[Trial]]) -> list[list[Outcome]]:
@@ -149,23 +150,31 @@ def judge(
         ask([(a, s, order[: -(-len(order) // 2)].tolist()) for a, group, order in half for s in group[1:]])
         return out
 
-    seed = key(*tag, "points")
-    first = [[(), *rest] for rest in points([arm.searched for arm in arms], (trials or TRIALS) - 1, seed)]
-    searches = [Searched(asked, found) for asked, found in zip(first, search(first), strict=True)]
-    ends: dict[str, bool] = {}
-    for arm, found in zip(arms, searches, strict=True):
-        ends |= _ends(arm.searched, found, 0.25)
-    if ends:
-        wider = [[k.beyond(ends[k.path]) if k.path in ends else k for k in arm.searched] for arm in arms]
-        more = points(wider, MORE, seed + 1)
-        for found, asked, scores in zip(searches, more, search(more), strict=True):
-            found.settings = [*found.settings, *asked]
-            found.scores = np.concatenate([found.scores, scores], 1)
-        for knobs, found in zip(wider, searches, strict=True):
-            still = _ends(knobs, found, 0.5)
-            found.edges = [path for path, upper in still.items() if upper == ends.get(path)]
-    for found in searches:
-        found.picked = [int(found.scores[list(unit.searches)].mean(0).argmax()) for unit in grounds.units]
+    def tuned() -> list[Searched]:
+        seed = key(*tag, "points")
+        first = [[(), *rest] for rest in points([arm.searched for arm in arms], (trials or TRIALS) - 1, seed)]
+        searches = [Searched(asked, found) for asked, found in zip(first, search(first), strict=True)]
+        ends: dict[str, bool] = {}
+        for arm, found in zip(arms, searches, strict=True):
+            ends |= _ends(arm.searched, found, 0.25)
+        if ends:
+            wider = [[k.beyond(ends[k.path]) if k.path in ends else k for k in arm.searched] for arm in arms]
+            more = points(wider, MORE, seed + 1)
+            for found, asked, scores in zip(searches, more, search(more), strict=True):
+                found.settings = [*found.settings, *asked]
+                found.scores = np.concatenate([found.scores, scores], 1)
+            for knobs, found in zip(wider, searches, strict=True):
+                still = _ends(knobs, found, 0.5)
+                found.edges = [path for path, upper in still.items() if upper == ends.get(path)]
+        for found in searches:
+            found.picked = [int(found.scores[list(unit.searches)].mean(0).argmax()) for unit in grounds.units]
+        return searches
+
+    if settings is None:
+        searches = tuned()
+    else:
+        nowhere = np.zeros((0, 1))
+        searches = [Searched([tuple(settings[arm.name])], nowhere, [0] * len(grounds.units)) for arm in arms]
     jobs = [
         [final(grounds, arm, found.settings[at], measure, tag, u, s) for s in range(arm.seeds)]
         for arm, found in zip(arms, searches, strict=True)
