@@ -111,67 +111,9 @@ def judge(
     tag: from which all model seeds come.  trials: of each arm; `TRIALS` if None.  What was done before comes from the
     cache, so a second call goes on where the first one was stopped.  settings: of each arm, where nothing is searched.
     """
-    kind = next(iter(grounds.schema.targets.values())).kind if grounds.schema.targets else ""
-    sign = 1.0 if measure.startswith("retrieval/") or higher(measure, kind) else -1.0
-    count = len(arms) * ((0 if settings else len(grounds.searches)) + len(grounds.units))
-    done = 0
-
-    def told(what: list[list[Trial]]) -> list[list[Outcome]]:
-        nonlocal done
-        found = []
-        for outcomes in run_all(what):
-            found.append(outcomes)
-            done += 1
-            progress("trials", min(done, count), count)
-        return found
-
-    groups = list(dict.fromkeys(unit.searches for unit in grounds.units))
-
-    def search(settings: Sequence[list[tuple[str, ...]]]) -> list[Scores]:
-        """[S, T] of each arm: what its trials say at each search, higher is better; -inf where one was not asked."""
-        out = [np.full((len(grounds.searches), len(each)), -np.inf) for each in settings]
-
-        def ask(asked: list[tuple[int, int, list[int]]]) -> None:
-            """(arm, search, trials)"""
-
-            def trial(a: int, s: int, t: int) -> Trial:
-                seed = key(*tag, "search", s)
-                return _trial(grounds, arms[a], settings[a][t], grounds.searches[s], measure, seed)
-
-            jobs = [[trial(a, s, t) for t in ts] for a, s, ts in asked]
-            for (a, s, ts), outcomes in zip(asked, told(jobs), strict=True):
-                values = np.array([sign * outcome.value for outcome in outcomes])
-                # A trial that broke down is never picked.
-                out[a][s, ts] = np.where(np.isfinite(values), values, -np.inf)
-
-        every = range(len(arms))
-        ask([(a, group[0], list(range(len(settings[a])))) for a in every for group in groups])
-        half = [(a, group, out[a][group[0]].argsort(kind="stable")[::-1]) for a in every for group in groups]
-        ask([(a, s, order[: -(-len(order) // 2)].tolist()) for a, group, order in half for s in group[1:]])
-        return out
-
-    def tuned() -> list[Searched]:
-        seed = key(*tag, "points")
-        first = [[(), *rest] for rest in points([arm.searched for arm in arms], (trials or TRIALS) - 1, seed)]
-        searches = [Searched(asked, found) for asked, found in zip(first, search(first), strict=True)]
-        ends: dict[str, bool] = {}
-        for arm, found in zip(arms, searches, strict=True):
-            ends |= _ends(arm.searched, found, 0.25)
-        if ends:
-            wider = [[k.beyond(ends[k.path]) if k.path in ends else k for k in arm.searched] for arm in arms]
-            more = points(wider, MORE, seed + 1)
-            for found, asked, scores in zip(searches, more, search(more), strict=True):
-                found.settings = [*found.settings, *asked]
-                found.scores = np.concatenate([found.scores, scores], 1)
-            for knobs, found in zip(wider, searches, strict=True):
-                still = _ends(knobs, found, 0.5)
-                found.edges = [path for path, upper in still.items() if upper == ends.get(path)]
-        for found in searches:
-            found.picked = [int(found.scores[list(unit.searches)].mean(0).argmax()) for unit in grounds.units]
-        return searches
-
+    bench = _Bench(grounds, arms, measure, tag, progress, settings is None)
     if settings is None:
-        searches = tuned()
+        searches = bench.tune(TRIALS if trials is None else trials)
     else:
         nowhere = np.zeros((0, 1))
         searches = [Searched([tuple(settings[arm.name])], nowhere, [0] * len(grounds.units)) for arm in arms]
@@ -180,11 +122,90 @@ def judge(
         for arm, found in zip(arms, searches, strict=True)
         for u, at in enumerate(found.picked)
     ]
-    finals = iter(told(jobs))
+    finals = iter(bench.outcomes(jobs))
     return {
         arm.name: Judged(found, [next(finals) for _ in grounds.units])
         for arm, found in zip(arms, searches, strict=True)
     }
+
+
+class _Bench:
+    """Where arms are searched side by side."""
+
+    def __init__(
+        self,
+        grounds: Grounds,
+        arms: Sequence[Arm],
+        measure: str,
+        tag: tuple[Any, ...],
+        progress: Progress,
+        searches: bool,
+    ) -> None:
+        self.grounds, self.arms, self.measure, self.tag, self.progress = grounds, arms, measure, tag, progress
+        kind = next(iter(grounds.schema.targets.values())).kind if grounds.schema.targets else ""
+        self.sign = 1.0 if measure.startswith("retrieval/") or higher(measure, kind) else -1.0
+        self.count = len(arms) * (len(grounds.searches) * searches + len(grounds.units))
+        self.done = 0
+
+    def outcomes(self, jobs: Sequence[Sequence[Trial]]) -> list[list[Outcome]]:
+        found = []
+        for outcomes in run_all(jobs):
+            found.append(outcomes)
+            self.done += 1
+            self.progress("trials", min(self.done, self.count), self.count)
+        return found
+
+    def tune(self, trials: int) -> list[Searched]:
+        """Every arm's search, ranges that end too early gone on with."""
+        seed = key(*self.tag, "points")
+        first = [[(), *rest] for rest in points([arm.searched for arm in self.arms], trials - 1, seed)]
+        searches = [Searched(asked, found) for asked, found in zip(first, self.search(first), strict=True)]
+        ends: dict[str, bool] = {}
+        for arm, found in zip(self.arms, searches, strict=True):
+            ends |= _ends(arm.searched, found, 0.25)
+        if ends:
+            wider = [[k.beyond(ends[k.path]) if k.path in ends else k for k in arm.searched] for arm in self.arms]
+            more = points(wider, MORE, seed + 1)
+            for knobs, found, asked, scores in zip(wider, searches, more, self.search(more), strict=True):
+                found.settings = [*found.settings, *asked]
+                found.scores = np.concatenate([found.scores, scores], 1)
+                still = _ends(knobs, found, 0.5)
+                found.edges = [path for path, upper in still.items() if upper == ends.get(path)]
+        for found in searches:
+            found.picked = [int(found.scores[list(unit.searches)].mean(0).argmax()) for unit in self.grounds.units]
+        return searches
+
+    def search(self, settings: Sequence[Sequence[tuple[str, ...]]]) -> list[Scores]:
+        """[S, T] of each arm: what its trials say at each search, higher is better; -inf where one was not asked."""
+        scores = [np.full((len(self.grounds.searches), len(each)), -np.inf) for each in settings]
+        every, groups = range(len(self.arms)), list(dict.fromkeys(unit.searches for unit in self.grounds.units))
+        self._ask(settings, scores, [(a, group[0], range(len(settings[a]))) for a in every for group in groups])
+        better = [
+            (a, s, scores[a][group[0]].argsort(kind="stable")[::-1][: -(-len(settings[a]) // 2)])
+            for a in every
+            for group in groups
+            for s in group[1:]
+        ]
+        self._ask(settings, scores, better)
+        return scores
+
+    def _ask(
+        self,
+        settings: Sequence[Sequence[tuple[str, ...]]],
+        scores: Sequence[Scores],
+        asked: Sequence[tuple[int, int, Sequence[int] | np.ndarray[Any, Any]]],
+    ) -> None:
+        """Fill in the scores of what is asked: arm, search, and its trials."""
+
+        def trial(a: int, s: int, t: int) -> Trial:
+            place, seed = self.grounds.searches[s], key(*self.tag, "search", s)
+            return _trial(self.grounds, self.arms[a], settings[a][t], place, self.measure, seed)
+
+        jobs = [[trial(a, s, t) for t in ts] for a, s, ts in asked]
+        for (a, s, ts), outcomes in zip(asked, self.outcomes(jobs), strict=True):
+            values = np.array([self.sign * outcome.value for outcome in outcomes])
+            # A trial that broke down is never picked.
+            scores[a][s, list(ts)] = np.where(np.isfinite(values), values, -np.inf)
 
 
 def final(
