@@ -84,13 +84,14 @@ def run(
     seed: int = 0,
     folder: Path | None = None,
     judge: loop.Judge = JUDGE,
+    watched: bool = True,
     **over: Any,
 ) -> loop.Trained:
     """Train `recipe(**over)`."""
     of = of or recipe(**over)
     own = loop.Data(rows() if train is None else train, validation)
     encoders = {name: encoder_for(of, name, modality.kind) for name, modality in spec.modalities.items()}
-    return loop.run(of, spec, encoders, data or (lambda stage: own), judge, seed=seed, folder=folder)
+    return loop.run(of, spec, encoders, data or (lambda stage: own), judge, seed=seed, folder=folder, watched=watched)
 
 
 def weights(trained: loop.Trained) -> dict[str, Tensor]:

@@ -222,6 +222,51 @@ def test_validation_disturbs_nothing(tmp_path) -> None:
         assert loops.same(first[key], second[key]), key
 
 
+LAST = {"monitor": "last", "early_stopping": None, "epochs": 3}
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"training": {**LAST, "ema": 0.9}, **loops.RICH},
+        {"training": LAST, "sampler": {"foreign:Hard": {}}},
+        {"training": LAST, "stages": [{"training": {"epochs": 1}}, {"objectives": {"info_nce": {}}}]},
+        {"training": LAST, "heads": {"y": {"evidential": {}}}},
+        {"training": LAST, "balance": {"blending": {"use": "gradient_blending", "every": 1}}},
+        {"training": {"monitor": "loss", "early_stopping": 1, "epochs": 4}},
+        {"training": {"monitor": "auto"}},
+    ],
+    ids=("rich", "adaptive", "stages", "observing head", "observing balance", "loss picks", "a measure picks"),
+)
+def test_judging_no_epoch_changes_no_bit(over) -> None:
+    validation = loops.rows(30, seed=1)
+    watched, other = (loops.run(validation=validation, watched=watched, **over) for watched in (True, False))
+    assert tiny.equal(loops.weights(watched), loops.weights(other))
+    assert watched.best == other.best
+    assert watched.choices.epochs == other.choices.epochs
+    assert tiny.equal(watched.choices.tensors, other.choices.tensors)
+    assert [line["train"] for line in watched.history] == [line["train"] for line in other.history]
+
+
+@pytest.mark.parametrize(
+    ("over", "judged"),
+    [
+        ({"training": LAST}, [False, False, False]),
+        ({"training": {**LAST, "monitor": "auto"}}, [True, True, True]),
+        ({"training": {**LAST, "monitor": "loss"}}, [True, True, True]),
+        ({"training": LAST, "heads": {"y": {"evidential": {}}}}, [True, True, True]),
+        ({"training": LAST, "sampler": {"foreign:Hard": {}}}, [True, True, True]),
+        (
+            {"training": LAST, "stages": [{"training": {"epochs": 1}}, {"training": {"epochs": 1, "monitor": "auto"}}]},
+            [False, True],
+        ),
+    ],
+)
+def test_epochs_are_judged_only_where_somebody_asks(over, judged) -> None:
+    trained = loops.run(validation=loops.rows(30, seed=1), watched=False, **over)
+    assert [bool(line["validation"]) for line in trained.history] == judged
+
+
 def scripted(values: list[dict[str, float]]):
     """A judge that gives epoch after epoch these scores to the class."""
     left = iter(values)
