@@ -1,0 +1,31 @@
+import grounded
+import pytest
+
+from plait.catalogue import grounds, panel
+
+
+@pytest.fixture
+def alone(monkeypatch, tmp_path):
+    """A cache of its own, and no processes beside this one."""
+    grounded.alone(monkeypatch, tmp_path)
+    panel._of.cache_clear()
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """As few draws as an interval needs."""
+    monkeypatch.setattr(grounds, "DRAWS", 3)
+
+
+@pytest.fixture
+def collected(monkeypatch):
+    """Gives a set called `toy` a table."""
+
+    def give(made):
+        def known(data, **knobs):
+            return made
+
+        monkeypatch.setattr(grounds, "table", known)
+        return made
+
+    return give
