@@ -92,9 +92,19 @@ def alive(entry: Entry, ground: Ground, arms: dict[str, Recipe], measure: str, t
 
 
 def differs(one: Outcome, other: Outcome, by: float) -> Array:
-    """[n] bool: rows whose measure, or whose prediction if the measure has no rows, differs by more than `by`."""
-    first, second = ((o.predicted if o.rows is None else o.rows) for o in (one, other))
+    """[n] bool: rows whose measure, or what is decided for them if the measure has no rows, differs by more than `by`.
+
+    Probabilities always differ a little; that shows in no measure of decisions.
+    """
+    first, second = ((_decided(o.predicted) if o.rows is None else o.rows) for o in (one, other))
     return _apart(first, second, by)
+
+
+def _decided(predicted: Array | None) -> Array | None:
+    """[n, ...]: the class, or the labels that are likelier than not, of probabilities; numbers and risks themselves."""
+    if predicted is None or predicted.ndim < 2:
+        return predicted
+    return predicted.argmax(1) if np.allclose(predicted.sum(1), 1, atol=1e-3) else predicted >= 0.5
 
 
 def moved(one: Outcome, other: Outcome, by: float) -> Array:
