@@ -3,7 +3,7 @@
     majority        the training rows' shares of classes
     a single one    the default recipe on one modality, tuned
     their ensemble  the mean of what the single ones predict, over those that a row has
-    concatenation   logistic regression on all stored features side by side, C tuned; an absent cell is zero, and said
+    concatenation   logistic regression on all features side by side, C tuned; an absent cell the mean, and said
     late fusion     the default recipe, the late-fusion transformer, tuned
 
 They are tuned as any arm is and judged at the same units, once for each data set and attempt.
@@ -19,6 +19,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from plait.data.table import Table
 from plait.measures import scores
@@ -66,6 +67,19 @@ def panel(ground: Ground, measure: str, tag: tuple[Any, ...], progress: Progress
             value = scores.score("class", probabilities[kept], truth[kept])[measure.removeprefix("test/")]
             values[arm].append(value)
     return {arm: float(np.mean(each)) for arm, each in values.items()}
+
+
+def told_by_one(place: Place) -> float:
+    """Share of a place's test rows whose class the most telling one of all stored numbers says, by a small tree."""
+    world = _world(place)
+    learned, judged = world.learned(place), place.test[world.codes[place.test] >= 0]
+
+    def told(numbers: Array) -> float:
+        tree = DecisionTreeClassifier(max_leaf_nodes=max(2, 2 * world.classes), random_state=0)
+        tree.fit(numbers[learned, None], world.codes[learned])
+        return float((tree.predict(numbers[judged, None]) == world.codes[judged]).mean())
+
+    return max(told(numbers) for numbers in world.features.T)
 
 
 def _strength(searches: Sequence[Place]) -> float:
