@@ -46,7 +46,10 @@ def panel(ground: Ground, measure: str, tag: tuple[Any, ...], progress: Progress
         raise ValueError(f"there is no panel of baselines for {measure} of a target of kind {target.kind}")
     whole = resolve(schema)
     arms = [Arm("late fusion", whole)]
-    arms += [Arm(one, whole, modalities=(one,)) for one in schema.modalities]
+    places = [*ground.grounds.searches, *(unit.place for unit in ground.grounds.units)]
+    # Of what no training row has, nobody can learn.
+    seen = [one for one in schema.modalities if all(_world(place).have[one][place.train].any() for place in places)]
+    arms += [Arm(one, whole, modalities=(one,)) for one in seen]
     found = judge(ground.grounds, arms, measure, tag=tag, progress=progress)
     values = {arm: list(judged.values()) for arm, judged in found.items()}
     values |= {"majority": [], "ensemble": [], "concatenation": []}
@@ -55,8 +58,8 @@ def panel(ground: Ground, measure: str, tag: tuple[Any, ...], progress: Progress
     for u, unit in enumerate(ground.grounds.units):
         world = _world(unit.place)
         truth = world.codes[unit.place.test]
-        singles = [found[one].finals[u][0].predicted for one in schema.modalities]
-        have = np.stack([world.have[one][unit.place.test] for one in schema.modalities], 1)
+        singles = [found[one].finals[u][0].predicted for one in seen]
+        have = np.stack([world.have[one][unit.place.test] for one in seen], 1)
         predicted = {
             "majority": np.tile(world.shares(unit.place), (len(truth), 1)),
             "ensemble": _mean(np.stack([p for p in singles if p is not None], 1), have, world.shares(unit.place)),
