@@ -14,6 +14,7 @@ from typing import Any
 
 from plait.core.errors import RunError
 from plait.data.cache import explained
+from plait.workflow.run import plain
 
 LEDGER = "ledger.jsonl"
 
@@ -33,7 +34,7 @@ def note(folder: Path, state: str, entry: str, says: str, fingerprint: str, atte
         folder.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.write(json.dumps(line | more, ensure_ascii=False) + "\n")
+            file.write(json.dumps(plain(line | more), ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -44,9 +45,12 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     found = []
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            found.append(json.loads(text))
-        except ValueError as error:
+            line = json.loads(text)
+            if missing := [name for name in ("entry", "says", "fingerprint") if name not in line]:
+                raise ValueError(f"it does not say {', '.join(missing)}")
+        except (TypeError, ValueError) as error:
             raise RunError(
                 f"{path}, line {number}, is damaged ({error}). Restore the file; it is only added to."
             ) from error
+        found.append(line)
     return found
