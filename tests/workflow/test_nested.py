@@ -151,7 +151,6 @@ def test_where_all_broke_down_the_recipe_stays_as_it_is(table, scored):
     assert found.search.picked == [0, 0, 0]
 
 
-@pytest.mark.xfail(strict=True, reason="of equal trials the later half goes on, without the default")
 def test_where_all_are_equal_the_recipe_stays_as_it_is(table, scored):
     found = judge(grounds(table), [arm(table, "one")], "test/accuracy", tag=("t",))["one"]
     assert found.search.picked == [0, 0, 0]
@@ -212,7 +211,6 @@ def test_an_end_that_one_arm_alone_finds_is_gone_beyond_by_both(table, scored):
     assert all(at < 16 for at in found["two"].search.picked)
 
 
-@pytest.mark.xfail(strict=True, reason="of two arms that differ in the end, the last one's counts for both")
 def test_arms_that_find_opposite_ends_are_both_at_an_edge(table, scored):
     def formula(said, trial):
         sign = -1 if "mean" in said["fusion"] else 1

@@ -160,17 +160,14 @@ class _Bench:
         seed = key(*self.tag, "points")
         first = [[(), *rest] for rest in points([arm.searched for arm in self.arms], trials - 1, seed)]
         searches = [Searched(asked, found) for asked, found in zip(first, self.search(first), strict=True)]
-        ends: dict[str, bool] = {}
-        for arm, found in zip(self.arms, searches, strict=True):
-            ends |= _ends(arm.searched, found, 0.25)
+        ends = {end for arm, found in zip(self.arms, searches, strict=True) for end in _ends(arm.searched, found, 0.25)}
         if ends:
-            wider = [[k.beyond(ends[k.path]) if k.path in ends else k for k in arm.searched] for arm in self.arms]
+            wider = [[_beyond(knob, ends) for knob in arm.searched] for arm in self.arms]
             more = points(wider, MORE, seed + 1)
             for knobs, found, asked, scores in zip(wider, searches, more, self.search(more), strict=True):
                 found.settings = [*found.settings, *asked]
                 found.scores = np.concatenate([found.scores, scores], 1)
-                still = _ends(knobs, found, 0.5)
-                found.edges = [path for path, upper in still.items() if upper == ends.get(path)]
+                found.edges = sorted(path for path, _ in ends & _ends(knobs, found, 0.5))
         for found in searches:
             found.picked = [int(found.scores[list(unit.searches)].mean(0).argmax()) for unit in self.grounds.units]
         return searches
@@ -181,7 +178,7 @@ class _Bench:
         every, groups = range(len(self.arms)), list(dict.fromkeys(unit.searches for unit in self.grounds.units))
         self._ask(settings, scores, [(a, group[0], range(len(settings[a]))) for a in every for group in groups])
         better = [
-            (a, s, scores[a][group[0]].argsort(kind="stable")[::-1][: -(-len(settings[a]) // 2)])
+            (a, s, (-scores[a][group[0]]).argsort(kind="stable")[: -(-len(settings[a]) // 2)])
             for a in every
             for group in groups
             for s in group[1:]
@@ -221,17 +218,25 @@ def _trial(grounds: Grounds, arm: Arm, settings: Sequence[str], place: Place, me
     return Trial(place, recipe, measure, seed % 2**31, arm.modalities)
 
 
-def _ends(knobs: Sequence[Knob], found: Searched, share: float) -> dict[str, bool]:
-    """{setting: whether it is the upper end} of ranges that most searches pick from the outer `share` of, or beyond."""
+def _beyond(knob: Knob, ends: set[tuple[str, bool]]) -> Knob:
+    """The knob outside of its range, at the ends that are asked for; from one to the other if both are."""
+    asked = [upper for upper in (False, True) if (knob.path, upper) in ends]
+    if len(asked) == 2:
+        return replace(knob, low=knob.beyond(upper=False).low, high=knob.beyond(upper=True).high)
+    return knob.beyond(*asked) if asked else knob
+
+
+def _ends(knobs: Sequence[Knob], found: Searched, share: float) -> set[tuple[str, bool]]:
+    """(setting, whether it is the upper end) of ranges that most searches pick from the outer `share` of, or beyond."""
     picked = [found.settings[at] for at in found.scores.argmax(1)]
-    out: dict[str, bool] = {}
+    out: set[tuple[str, bool]] = set()
     for knob in knobs:
         said = [setting.partition("=")[2] for settings in picked for setting in settings if _names(setting, knob)]
         places = [knob.place(float(value)) for value in said] if knob.scale == "log" else []
         for upper in (False, True):
             beyond = sum(place >= 1 - share if upper else place <= share for place in places)
             if beyond >= math.ceil(MOST * len(picked)):
-                out[knob.path] = upper
+                out.add((knob.path, upper))
     return out
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -210,7 +211,7 @@ def _read(path: Path) -> Outcome | None:
         with np.load(path) as kept:
             arrays = {name: kept.get(name) for name in ("rows", "predicted")}
             value, best, finite, seconds = json.loads(str(kept["told"]))
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile, zlib.error):
         # A damaged file is made again.
         path.unlink(missing_ok=True)
         return None
