@@ -34,8 +34,6 @@ MARGINS = {"genes": 0.05}
 """What counts as a difference, by data set; .02 for the others."""
 BASELINE_SEEDS = {True: 1, False: 3}
 """Final baselines of each unit: their mean is what the method is held against.  By whether the table is made."""
-ONCE = "training.refit=false"
-"""Of made tables, on which rows are as many as one likes: nothing is trained again with the validation rows."""
 UNBOUNDED = ("log_loss", "mae", "rmse")
 """Measures that do not end at 1."""
 COUNTED = 64
@@ -256,7 +254,7 @@ def _arms(
 
 def _set_up(entry: Entry, data: Data, tag: Tag) -> tuple[Ground, list[Arm]]:
     where = ground(data, tag, entry.repeats)
-    schema, settings = where.grounds.schema, [ONCE] if where.made else []
+    schema, settings = where.grounds.schema, where.settings
     own = tuple(_knob(path, searched) for path, searched in entry.knobs.items())
     method = Arm("method", resolve(schema, entry.recipe, settings), own)
     baseline = Arm("baseline", resolve(schema, entry.baseline, settings), seeds=BASELINE_SEEDS[where.made])

@@ -41,6 +41,10 @@ FEWEST = 5
 """Groups of a class."""
 
 
+ONCE = "training.refit=false"
+"""Of made tables, on which rows are as many as one likes: nothing is trained again with the validation rows."""
+
+
 @dataclass(frozen=True)
 class Ground:
     """Where one claim is checked.  made: whether each unit has data of its own.  truth, groups: of the table's rows.
@@ -53,6 +57,11 @@ class Ground:
     table: Table
     groups: Array
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def settings(self) -> list[str]:
+        """Of every recipe that is judged here."""
+        return [ONCE] if self.made else []
 
     @property
     def rows(self) -> int:

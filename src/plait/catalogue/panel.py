@@ -44,7 +44,7 @@ def panel(ground: Ground, measure: str, tag: tuple[Any, ...], progress: Progress
     target = next(iter(schema.targets.values()))
     if target.kind != "class" or not measure.startswith("test/"):
         raise ValueError(f"there is no panel of baselines for {measure} of a target of kind {target.kind}")
-    whole = resolve(schema)
+    whole = resolve(schema, None, ground.settings)
     arms = [Arm("late fusion", whole)]
     places = [*ground.grounds.searches, *(unit.place for unit in ground.grounds.units)]
     # Of what no training row has, nobody can learn.
