@@ -57,6 +57,15 @@ def test_a_verdict_of_other_code_or_of_another_entry_is_stale(catalogue, tmp_pat
     assert evidence.overview()[0]["stale"]
 
 
+def test_an_entry_that_is_not_sound_does_not_hide_the_others(catalogue, tmp_path):
+    (tmp_path / "entries/broken.yaml").write_text(yaml.safe_dump({**SOUND, "carried_by": "fusion/nothing"}))
+    broken, sound = evidence.overview()
+    assert (broken["name"], broken["verdict"]) == ("broken", "unsound")
+    assert "nothing" in broken["title"]
+    assert broken.keys() == sound.keys()
+    assert sound["verdict"] == "unchecked"
+
+
 def test_damaged_evidence_is_said(catalogue, tmp_path):
     (tmp_path / "evidence/gate.json").write_text("{")
     with pytest.raises(RunError, match="is damaged"):

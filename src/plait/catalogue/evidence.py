@@ -27,6 +27,8 @@ EVIDENCE = Path(__file__).parent / "evidence"
 ROOTS = ("plait.catalogue.check", "plait.workflow.defaults")
 """What every check runs, beside the components of both arms, all encoders and its data."""
 UNCHECKED = "unchecked"
+UNSOUND = "unsound"
+"""Of an entry that cannot be read; its title then says why."""
 
 
 def depends_on(entry: Entry, at: int | None = None) -> str:
@@ -73,7 +75,13 @@ def overview() -> list[dict[str, Any]]:
     """As `plait catalogue --json` prints it: of every entry its head, its verdict in one word, and if that is stale."""
     found = []
     for name in entries.names():
-        entry = entries.load(name)
+        try:
+            entry = entries.load(name)
+        except RecipeError as error:
+            # One that is not sound must not hide the others.
+            nothing = dict.fromkeys(("family", "component", "scale"), "")
+            found.append({"name": name, "title": str(error), **nothing, "verdict": UNSOUND, "stale": False})
+            continue
         recorded = read(name)
         found.append(
             {
