@@ -43,7 +43,8 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     found = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Not `str.splitlines`, which also cuts at separators that a claim may have in its words.
+    for number, text in enumerate(path.read_bytes().splitlines(), 1):
         try:
             line = json.loads(text)
             if missing := [name for name in ("entry", "says", "fingerprint") if name not in line]:
