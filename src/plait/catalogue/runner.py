@@ -11,7 +11,7 @@ import numpy as np
 from plait.core.errors import RunError
 from plait.data.cache import cache_root, writing
 from plait.workflow.prepare import Progress, silent
-from plait.workflow.run import locked, versions, write_json
+from plait.workflow.run import locked, plain, versions, write_json
 
 from . import entry as entries
 from . import ledger
@@ -48,7 +48,7 @@ def claim(
             told = {key: record[key] for key in ("verdict", "reason", "difference", "interval")}
             ledger.note(folder, "done", name, says, fingerprint, attempt, **told)
         records = [found[at].record for at in range(len(entry.claims))]
-        account = {
+        account: dict[str, Any] = {
             "name": name,
             "verdict": together([record["verdict"] for record in records]),
             "fingerprint": depends_on(entry),
@@ -60,7 +60,9 @@ def claim(
             arrays: Any = {key: value for one in found.values() for key, value in one.arrays.items()}
             np.savez_compressed(file, **arrays)
         write_json(folder / f"{name}.json", account)
-    return account
+    # As it is in the file: trials that a search did not ask for have no score.
+    written: dict[str, Any] = plain(account)
+    return written
 
 
 def confirm(name: str, *, folder: Path = EVIDENCE, progress: Progress = silent) -> dict[str, Any]:

@@ -238,10 +238,10 @@ def _seen(claim: Mapping[str, Any] | None) -> tuple[str, str, str]:
     """-> data and regime, verdict with its reason, the difference with its interval and what could have been seen."""
     if claim is None:
         return "", "unchecked", ""
-    found = f"{claim['difference']:+.3g}"
+    found, low, high = (_signed(value) for value in (claim["difference"], *claim["interval"]))
     if claim["kind"] != "exact":
-        low, high = claim["interval"]
-        found += f" [{low:+.3g}, {high:+.3g}], seen from {claim['resolution']:.2g}"
+        seen = "-" if claim["resolution"] is None else f"{claim['resolution']:.2g}"
+        found += f" [{low}, {high}], seen from {seen}"
     why = f": {claim['reason']}" if claim["reason"] else ""
     return f"{claim['data']} ({claim['regime']})", claim["verdict"] + why, found
 
@@ -315,6 +315,10 @@ def _line(text: str) -> Text | None:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3g}"
 
 
 def _range(interval: Sequence[float | None] | None) -> str:
