@@ -1,0 +1,383 @@
+import json
+
+import grounded
+import numpy as np
+import pytest
+import yaml
+from sound import SOUND
+from typer.testing import CliRunner
+
+from plait.catalogue import check as checks
+from plait.catalogue import entry as entries
+from plait.catalogue import evidence, gates, grounds, ledger, runner
+from plait.catalogue import panel as panels
+from plait.cli import app, screen
+from plait.core.errors import DataError, RecipeError, RunError
+from plait.data.cache import cache_root
+from plait.workflow import defaults, nested, trials
+from plait.workflow.run import locked
+
+EASY = {"factors": {"rows": 120, "modalities": 2, "unique": 0, "noise": 0.3}}
+HOPELESS = {"factors": {"rows": 120, "modalities": 2, "unique": 0, "noise": 50.0}}
+PROMISED = {"says", "kind", "data", "regime", "verdict", "reason", "difference", "interval", "resolution", "gates"}
+GATES = {"mechanism", "alive", "control", "trained", "headroom", "self_null", "strong", "leak"}
+
+
+def training(epochs, **more):
+    return {**grounded.SMALL, "training": {**grounded.SMALL["training"], "epochs": epochs}, **more}
+
+
+def planted(expect="higher", says="It gains where it can.", **more):
+    fixed = {"says": says, "kind": "planted", "measure": "test/accuracy", "data": EASY, "without": HOPELESS}
+    return {**fixed, "expect": expect, **more}
+
+
+def compare(expect="higher", says="It gains on real rows.", **more):
+    return {"says": says, "kind": "compare", "data": "toy", "measure": "test/accuracy", "expect": expect, **more}
+
+
+@pytest.fixture(autouse=True)
+def machine(alone, few, monkeypatch, tmp_path):
+    """The whole machine, small: three draws, recipes as they stand, and tests that pass."""
+    small = {**grounded.SMALL, "training": {**grounded.SMALL["training"], "epochs": 4}}
+    inner = defaults.default_recipe
+    brief = {key: small[key] for key in ("width", "embedding", "training", "fusion")}
+    monkeypatch.setattr(defaults, "default_recipe", lambda schema: {**inner(schema), **brief})
+    monkeypatch.setattr(nested, "TRIALS", 1)
+    monkeypatch.setattr(panels, "STRENGTHS", (1e-3, 1.0))
+    monkeypatch.setattr(gates, "TESTS", tmp_path)
+    monkeypatch.setattr(gates, "_tests", lambda paths: (True, "1 passed"))
+    monkeypatch.setattr(entries, "ENTRIES", tmp_path / "entries")
+    (tmp_path / "entries").mkdir()
+
+
+@pytest.fixture
+def weak_panel(monkeypatch):
+    monkeypatch.setattr(checks, "panel", lambda *given: {"majority": 0.3})
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Write an entry and check it; -> what was recorded."""
+
+    def run(*claims, recipe=None, baseline=None, replicate=False, folder="evidence", **more):
+        arms = {"recipe": recipe or training(6), "baseline": baseline or training(0)}
+        written = {**SOUND, **arms, "claims": list(claims), **more}
+        (tmp_path / "entries/gate.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
+        return runner.claim("gate", folder=tmp_path / folder, replicate=replicate)
+
+    return run
+
+
+def word(account, at=0):
+    return account["claims"][at]["verdict"], account["claims"][at]["reason"]
+
+
+def strict(path):
+    def refuse(constant):
+        raise AssertionError(f"{constant} in {path}")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def timeless(found):
+    """Without what the clock says."""
+    if isinstance(found, dict):
+        return {key: timeless(value) for key, value in found.items() if key not in ("seconds", "at")}
+    return [timeless(value) for value in found] if isinstance(found, list) else found
+
+
+def test_a_straw_man_as_baseline_is_found_out(check):
+    """It is far worse than the method, and than anything simple."""
+    account = check(planted())
+    assert word(account) == ("unclear", "gate strong")
+    record = account["claims"][0]
+    assert record["interval"][0] > 0.1
+    assert record["gates"]["strong"]["passed"] is False
+    assert account["verdict"] == "unclear"
+
+
+def test_a_method_that_gains_holds(check, weak_panel):
+    account = check(planted())
+    assert word(account) == ("holds", "")
+    record = account["claims"][0]
+    assert record["more"]["interval"][0] > 0
+    assert record["without"]["data"] == HOPELESS
+    assert account["verdict"] == "holds"
+
+
+def test_a_gain_that_does_not_depend_on_the_condition_does_not_hold(check, weak_panel):
+    """The same data on both sides: what is gained is gained without the condition."""
+    account = check(planted(without=EASY))
+    assert account["claims"][0]["interval"][0] > 0
+    assert word(account)[0] != "holds"
+    assert account["claims"][0]["more"]["difference"] == 0
+
+
+def test_a_method_that_loses_is_not_contradicted_without_a_control(check, weak_panel, monkeypatch):
+    monkeypatch.setattr(grounds, "DRAWS", 7)
+    hard = {"factors": {**EASY["factors"], "noise": 1.0}}
+    account = check(planted(data=hard), recipe=training(0), baseline=training(8))
+    assert account["claims"][0]["interval"][1] < 0
+    assert word(account) == ("unclear", "gate control")
+
+
+@pytest.fixture
+def toy(collected):
+    return collected(grounded.table(grounded.columns(120, noise=2.0)))
+
+
+LOWER = compare("lower", says="It loses on real rows.", margin=0.12)
+
+
+def test_what_gains_on_planted_data_can_be_contradicted_elsewhere(check, weak_panel, toy, monkeypatch):
+    monkeypatch.setattr(grounds, "DRAWS", 7)
+    account = check(LOWER, planted())
+    assert [one["verdict"] for one in account["claims"]] == ["contradicted", "holds"], account["claims"]
+    assert [one["says"] for one in account["claims"]] == [LOWER["says"], planted()["says"]]
+    assert account["verdict"] == "contradicted"
+    assert account["claims"][0]["difference"] > 0
+    assert account["claims"][0]["units"] == 5
+
+
+def test_without_planted_claims_nothing_is_contradicted(check, weak_panel, toy):
+    assert word(check(LOWER)) == ("unclear", "gate control")
+
+
+def test_a_mechanism_that_does_nothing_is_not_not_lower(check, weak_panel):
+    inert = training(2, objectives={"supervised": {}, "info_nce": {"weight": 0.0}})
+    off = {"recipe": ["objectives.info_nce.weight=0"]}
+    account = check(planted("not_lower"), recipe=inert, baseline=training(2), disabled=off)
+    assert account["claims"][0]["difference"] == 0
+    assert word(account) == ("unclear", "gate alive")
+
+
+def test_tests_that_fail_make_it_unclear(check, weak_panel, monkeypatch):
+    monkeypatch.setattr(gates, "_tests", lambda paths: (False, "1 failed"))
+    assert word(check(planted())) == ("unclear", "gate mechanism")
+
+
+COUNTED = {"kind": "exact", "data": EASY, "measure": "cost/parameters"}
+
+
+@pytest.mark.parametrize(
+    ("expect", "verdict"),
+    [("higher", "holds"), ("lower", "contradicted"), ("equal", "contradicted"), ({"at_least": 100}, "holds")],
+)
+def test_counts_are_exact(check, expect, verdict, monkeypatch):
+    """Concatenation has two maps of 8 x 8 with bias that the mean has not."""
+    monkeypatch.setattr(trials, "train", None)
+    claim = {**COUNTED, "says": "It has more parameters.", "expect": expect}
+    account = check(claim, recipe=training(1), baseline=training(1, fusion={"mean": {}}), replicate=True)
+    record = account["claims"][0]
+    assert word(account) == (verdict, "")
+    if isinstance(expect, str):
+        assert record["difference"] == 2 * (8 * 8 + 8)
+    assert record["interval"] == [record["difference"]] * 2
+    assert (record["resolution"], record["replication"]) == (0, None)
+
+
+def test_equal_counts_are_equal(check):
+    claim = {**COUNTED, "says": "It costs the same.", "expect": "equal"}
+    assert word(check(claim, recipe=training(1), baseline=training(2))) == ("holds", "")
+
+
+def test_what_cannot_be_counted_is_said(check):
+    with pytest.raises(DataError, match="counts cost/multiply_adds or cost/parameters"):
+        check({**COUNTED, "says": "It is fast.", "measure": "test/accuracy", "expect": "higher"})
+
+
+def test_the_same_code_repeats_the_attempt_and_the_verdict_bit_for_bit(check, monkeypatch, tmp_path):
+    first = check(planted())
+    monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / "other"))
+    fresh = check(planted(), folder="anew")
+    assert timeless(fresh) == timeless(first)
+
+    def forbidden(*given, **how):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(trials, "train", forbidden)
+    again = check(planted())
+    assert timeless(again) == timeless(first)
+    said = ledger.lines(tmp_path / "evidence")
+    assert [line["state"] for line in said] == ["begun", "done"] * 2
+    assert {line["attempt"] for line in said} == {1}
+    assert {line["verdict"] for line in said if line["state"] == "done"} == {first["claims"][0]["verdict"]}
+    with np.load(tmp_path / "evidence/gate.npz") as one, np.load(tmp_path / "anew/gate.npz") as two:
+        assert set(one) == set(two)
+        assert all(np.array_equal(one[key], two[key]) for key in one)
+
+
+def test_other_code_is_another_attempt_with_draws_of_its_own(check, monkeypatch, tmp_path):
+    first = check(planted())
+    monkeypatch.setattr(runner, "depends_on", lambda entry, at=None: "0" * 32)
+    second = check(planted())
+    assert [one["claims"][0]["attempt"] for one in (first, second)] == [1, 2]
+    assert first["claims"][0]["interval"] != second["claims"][0]["interval"]
+    assert len(ledger.lines(tmp_path / "evidence")) == 4
+
+
+def test_a_check_that_was_stopped_stays_in_the_ledger(check, monkeypatch, tmp_path):
+    inner, count = trials.train, 0
+
+    def stopped(*given, **how):
+        nonlocal count
+        count += 1
+        if count == 5:
+            raise KeyboardInterrupt
+        return inner(*given, **how)
+
+    monkeypatch.setattr(trials, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        check(planted())
+    assert not (tmp_path / "evidence/gate.json").exists()
+    assert [line["state"] for line in ledger.lines(tmp_path / "evidence")] == ["begun"]
+    resumed = check(planted())
+    assert resumed["claims"][0]["attempt"] == 1
+
+
+def test_evidence_has_what_is_promised_and_is_strict_json(check, weak_panel, toy, tmp_path):
+    account = check(planted(), compare(), {**COUNTED, "says": "Counts.", "expect": "equal"})
+    written = strict(tmp_path / "evidence/gate.json")
+    assert written == account
+    assert {"name", "claims", "fingerprint", "versions", "seconds", "verdict"} <= set(written)
+    assert written["fingerprint"] == evidence.depends_on(entries.load("gate"))
+    for record in written["claims"]:
+        assert set(record) >= PROMISED
+        assert record["verdict"] in ("holds", "unclear", "contradicted")
+        low, high = record["interval"]
+        assert low <= record["difference"] <= high
+        if record["kind"] == "exact":
+            continue
+        assert set(record["gates"]) == GATES
+        assert all(set(gate) == {"passed", "seen"} for gate in record["gates"].values())
+        assert record["method"] - record["baseline"] == pytest.approx(record["difference"], abs=0.03)
+    assert written["claims"][0]["regime"] == "rows 120, modalities 2, unique 0, noise 0.3"
+    assert written["claims"][1]["regime"] == "as it is"
+    for line in (tmp_path / "evidence" / ledger.LEDGER).read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+    with np.load(tmp_path / "evidence/gate.npz") as kept:
+        assert {key.split("/")[0] for key in kept} == {"0", "1"}
+        assert {key for key in kept if key.startswith("1/method")} == {f"1/method/{u}" for u in range(5)}
+        assert {key for key in kept if "without" in key} == {
+            f"0/without/{arm}/{u}" for arm in ("method", "baseline") for u in range(3)
+        }
+
+
+def test_a_measure_that_breaks_down_is_null_and_never_a_verdict(check, weak_panel, tmp_path):
+    broken = training(3, training={**training(3)["training"], "clip": None, "optimizer": {"sgd": {"lr": 1e30}}})
+    account = check(planted(measure="test/log_loss", expect="lower"), recipe=broken, baseline=training(1))
+    assert account["verdict"] == "unclear"
+    assert account["claims"][0]["gates"]["trained"]["passed"] is False
+    assert strict(tmp_path / "evidence/gate.json") == account
+
+
+def test_what_holds_is_looked_at_again_with_fresh_seeds(check, weak_panel):
+    again = {"factors": {**EASY["factors"], "noise": 0.4}}
+    account = check(planted(), replicate=True)
+    record = account["claims"][0]
+    assert record["replication"]["verdict"] == "holds"
+    assert record["replication"]["interval"] != record["interval"]
+    assert record["replication"]["data"] == EASY
+    other = check(planted(replicate=again), replicate=True)["claims"][0]
+    assert other["replication"]["data"] == again
+    assert check(planted())["claims"][0]["replication"] is None
+
+
+def test_what_is_unclear_is_not_looked_at_again(check):
+    assert check(planted(), replicate=True)["claims"][0]["replication"] is None
+
+
+def test_two_at_once_on_one_entry_are_refused(check, tmp_path):
+    with locked(cache_root() / "checks" / "gate"), pytest.raises(RunError, match="Another process"):
+        check(planted())
+    assert not (tmp_path / "evidence").exists()
+
+
+def test_a_damaged_ledger_stops_before_anything_is_done(check, monkeypatch, tmp_path):
+    monkeypatch.setattr(trials, "train", None)
+    (tmp_path / "evidence").mkdir()
+    (tmp_path / "evidence" / ledger.LEDGER).write_text("{\n")
+    with pytest.raises(RunError, match="line 1, is damaged"):
+        check(planted())
+
+
+def test_an_unknown_entry_is_said():
+    with pytest.raises(RecipeError, match="no entry 'gat'"):
+        runner.claim("gat")
+
+
+def call(*arguments, status=0):
+    done = CliRunner().invoke(app, ["claim", *map(str, arguments)], catch_exceptions=False)
+    assert done.exit_code == status, done.output
+    return done
+
+
+def test_the_command_says_json_on_stdout_alone_and_progress_elsewhere(check, tmp_path, monkeypatch):
+    monkeypatch.setattr(screen, "SECONDS", 0.0)
+    expected = check(planted())
+    done = call("gate", "--out", tmp_path / "evidence", "--json")
+    found = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert timeless(found) == timeless(expected)
+    assert found == strict(tmp_path / "evidence/gate.json")
+    said = done.stderr.splitlines()
+    assert said[0] == "gate"
+    assert any("of" in line and "trials" in line for line in said[1:])
+
+
+def test_people_see_the_verdict_with_its_reason_data_and_interval(check, tmp_path):
+    (record,) = check(planted())["claims"]
+    shown = " ".join(call("gate", "--out", tmp_path / "evidence").stdout.split())
+    for part in ("factors", "unclear: gate", "strong", f"{record['difference']:+.3g}", f"{record['resolution']:.2g}"):
+        assert part in shown
+
+
+def test_a_broken_measure_is_shown_as_none(check, tmp_path):
+    from plait.cli import show
+
+    record = {
+        "says": "It.",
+        "data": "toy",
+        "regime": "as it is",
+        "verdict": "unclear",
+        "reason": "",
+        "resolution": None,
+    }
+    assert show.claims([{"name": "gate", "claims": [{**record, "difference": None, "interval": [None, None]}]}])
+
+
+def test_all_entries_are_a_list_and_one_is_not(check, tmp_path):
+    check(planted())
+    found = json.loads(call("--all", "--out", tmp_path / "evidence", "--json").stdout)
+    assert [one["name"] for one in found] == ["gate"]
+    found = json.loads(call("gate", "gate", "--out", tmp_path / "evidence", "--json").stdout)
+    assert found["name"] == "gate"
+
+
+@pytest.mark.parametrize("arguments", [(), ("gate", "--all")])
+def test_entries_are_named_or_all_are_asked_for(arguments):
+    done = call(*arguments, status=2)
+    assert done.stdout == ""
+    assert "name entries, or say --all" in " ".join(done.stderr.split())
+
+
+def test_an_unknown_entry_is_refused_before_the_first_one_is_checked(check, monkeypatch, tmp_path):
+    check(planted())
+    monkeypatch.setattr(runner, "claim", None)
+    done = call("gate", "gat", "--out", tmp_path / "evidence", status=2)
+    assert done.stdout == ""
+    assert done.stderr.count("Error: ") == 1
+    assert "no entry 'gat'" in done.stderr
+
+
+def test_what_is_shown_of_an_entry_is_what_was_seen(check, monkeypatch, tmp_path):
+    check(planted())
+    monkeypatch.setattr(evidence, "EVIDENCE", tmp_path / "evidence")
+    done = CliRunner().invoke(app, ["catalogue", "show", "gate", "--json"], catch_exceptions=False)
+    assert json.loads(done.stdout)["evidence"]["claims"][0]["reason"] == "gate strong"
+    (line,) = json.loads(CliRunner().invoke(app, ["catalogue", "--json"], catch_exceptions=False).stdout)
+    assert (line["verdict"], line["stale"]) == ("unclear", False)
+    path = tmp_path / "entries/gate.yaml"
+    path.write_text(path.read_text().replace("epochs: 6", "epochs: 7"))
+    (line,) = json.loads(CliRunner().invoke(app, ["catalogue", "--json"], catch_exceptions=False).stdout)
+    assert line["stale"]
