@@ -12,6 +12,7 @@ from plait.core.errors import RecipeError
 from plait.core.recipe import Recipe
 from plait.data.splits import split
 from plait.workflow import fingerprint, trials
+from plait.workflow.defaults import resolve
 from plait.workflow.trials import Place, Trial, count, run, run_all
 
 
@@ -341,6 +342,22 @@ def test_jobs_that_were_stopped_go_on_where_they_were(trial, monkeypatch):
 def test_nothing_to_do_is_nothing():
     assert list(run_all([])) == []
     assert list(run_all([[], []])) == [[], []]
+
+
+@pytest.mark.xfail(strict=True, reason="each training takes what threads there are, and sums in another order")
+def test_an_outcome_does_not_depend_on_the_threads_that_are_free(monkeypatch, tmp_path):
+    """A job that is left over runs in this process with all threads, several run beside each other with one each."""
+    table = tables.table({"factors": {"rows": 600, "modalities": 3}}, seed=1)
+    recipe = resolve(table.schema, None, ("training.epochs=2", "training.refit=false"))
+    trial, found, before = Trial(grounded.place(table), recipe, "test/accuracy", 0), [], torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / str(threads)))
+            torch.set_num_threads(threads)
+            found.append(run(trial).predicted)
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*found)
 
 
 @pytest.mark.slow
