@@ -272,7 +272,6 @@ def test_a_measure_that_breaks_down_is_null_and_never_a_verdict(check, weak_pane
     assert strict(tmp_path / "evidence/gate.json") == account
 
 
-@pytest.mark.xfail(strict=True, reason="what is unclear by its interval names no gate")
 def test_a_measure_that_breaks_down_names_the_gate(check, weak_panel):
     broken = training(3, training={**training(3)["training"], "clip": None, "optimizer": {"sgd": {"lr": 1e30}}})
     account = check(planted(measure="test/log_loss", expect="lower"), recipe=broken, baseline=training(1))

@@ -344,7 +344,6 @@ def test_nothing_to_do_is_nothing():
     assert list(run_all([[], []])) == [[], []]
 
 
-@pytest.mark.xfail(strict=True, reason="each training takes what threads there are, and sums in another order")
 def test_an_outcome_does_not_depend_on_the_threads_that_are_free(monkeypatch, tmp_path):
     """A job that is left over runs in this process with all threads, several run beside each other with one each."""
     table = tables.table({"factors": {"rows": 600, "modalities": 3}}, seed=1)

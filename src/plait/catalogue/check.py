@@ -90,13 +90,11 @@ class Arms:
         place = self.ground.grounds.units[0].place
         return verdict.of_folds(values, len(place.test), len(place.train) + len(place.validation))
 
-    def rows(self, arm: str, seeds: Sequence[int] | None = None) -> Array | None:
+    def rows(self, arm: str) -> Array | None:
         """[N] a measure's values per row of a collected table, the mean over repeats and seeds; None if it has none."""
         total, times = np.zeros(len(self.ground.groups)), np.zeros(len(self.ground.groups))
         for unit, outcomes in zip(self.ground.grounds.units, self.judged[arm].finals, strict=True):
-            for s, outcome in enumerate(outcomes):
-                if seeds is not None and s not in seeds:
-                    continue
+            for outcome in outcomes:
                 if outcome.rows is None:
                     return None
                 seen = ~np.isnan(outcome.rows)
@@ -155,15 +153,20 @@ def check(
     found, gaps = arms.difference()
     margin = claim.margin or MARGINS.get(named(claim.data)[0], 0.02)
     word, reason, parts = _word(claim, arms, found, gaps, off, margin)
+    if isinstance(claim.expect, AtLeast):
+        parts["level"] = list(arms.level("method").interval)
     if claim.kind == "planted":
         controlled = _gains(claim, found)
     checked = _gates(entry, claim, arms, found, word, margin, tag, controlled, progress)
-    order = ("mechanism", "alive", "trained", "headroom", "self_null", "leak")
-    if word != "unclear":
-        extra = "strong" if word == "holds" else "control"
-        stopped = gates.failed(checked, (*order, extra))
-        if stopped is not None:
-            word, reason = "unclear", f"gate {stopped}"
+    needed = ["mechanism", "alive", "trained", "headroom", "self_null", "leak"]
+    if word == "unclear":
+        # An arm that broke down is the reason why nothing is clear.
+        needed = ["trained"]
+    else:
+        needed.append("strong" if word == "holds" else "control")
+    stopped = gates.failed(checked, needed)
+    if stopped is not None:
+        word, reason = "unclear", f"gate {stopped}"
     record = _record(claim, attempt, word, reason, found, {k: g.account() for k, g in checked.items()}, began)
     record |= {
         "margin": margin,
@@ -308,11 +311,7 @@ def _gates(
 ) -> dict[str, Gate]:
     baseline = arms.level("baseline").difference
     rises = claim.expect != "lower"
-    bounded = claim.measure.startswith("retrieval/") or claim.measure.removeprefix("test/") not in (
-        "log_loss",
-        "mae",
-        "rmse",
-    )
+    bounded = claim.measure.removeprefix("test/") not in UNBOUNDED
     not_needed = Gate(None, "not needed")
     out = {
         "mechanism": gates.mechanism(entry),

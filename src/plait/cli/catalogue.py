@@ -78,6 +78,7 @@ def claim(
         raise typer.BadParameter("it repeats no attempt and makes no other", param_hint="--confirm")
 
     from plait.catalogue import entry, evidence, runner
+    from plait.core.errors import PlaitError
 
     from . import show
 
@@ -85,13 +86,22 @@ def claim(
         names = entry.names() if every else list(dict.fromkeys(name or ()))
         for asked in names:
             entry.load(asked)
-        found = []
+        found, failed = [], []
         for asked in names:
             screen.begin(asked)
             folder, told = out or evidence.EVIDENCE, screen.progress
-            if only_confirm:
-                found.append(runner.confirm(asked, folder=folder, progress=told))
-            else:
-                found.append(runner.claim(asked, folder=folder, replicate=replicate, again=again, progress=told))
+            try:
+                if only_confirm:
+                    found.append(runner.confirm(asked, folder=folder, progress=told))
+                else:
+                    found.append(runner.claim(asked, folder=folder, replicate=replicate, again=again, progress=told))
+            except PlaitError as error:
+                # The others may have what this one lacks.
+                if len(names) == 1:
+                    raise
+                failed.append(asked)
+                screen.note(f"{asked}: {error}")
     tables = show.confirmed(found) if only_confirm else show.claims(found)
-    screen.show(found if every or len(found) > 1 else found[0], *tables)
+    screen.show(found if len(names) > 1 else found[0], *tables)
+    if failed:
+        raise typer.Exit(1)

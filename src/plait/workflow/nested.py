@@ -165,9 +165,11 @@ class _Bench:
             wider = [[_beyond(knob, ends) for knob in arm.searched] for arm in self.arms]
             more = points(wider, MORE, seed + 1)
             for knobs, found, asked, scores in zip(wider, searches, more, self.search(more), strict=True):
+                inside = len(found.settings)
                 found.settings = [*found.settings, *asked]
                 found.scores = np.concatenate([found.scores, scores], 1)
-                found.edges = sorted(path for path, _ in ends & _ends(knobs, found, 0.5))
+                if _better(found.scores, inside):
+                    found.edges = sorted(path for path, _ in ends & _ends(knobs, found, 0.5))
         for found in searches:
             found.picked = [int(found.scores[list(unit.searches)].mean(0).argmax()) for unit in self.grounds.units]
         return searches
@@ -216,6 +218,18 @@ def final(
 def _trial(grounds: Grounds, arm: Arm, settings: Sequence[str], place: Place, measure: str, seed: int) -> Trial:
     recipe = resolve(grounds.schema, arm.recipe, settings)
     return Trial(place, recipe, measure, seed % 2**31, arm.modalities)
+
+
+def _better(scores: Scores, inside: int) -> bool:
+    """Whether the best trial beyond the ranges is better than the best of those `inside`, by more than searches differ.
+
+    Else the two are as good, and which was picked is chance.
+    """
+    if scores.shape[1] == inside:
+        return False
+    gains = scores[:, inside:].max(1) - scores[:, :inside].max(1)
+    spread = float(np.std(gains, ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    return float(gains.mean()) > spread
 
 
 def _beyond(knob: Knob, ends: set[tuple[str, bool]]) -> Knob:

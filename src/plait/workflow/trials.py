@@ -219,6 +219,16 @@ def _read(path: Path) -> Outcome | None:
 
 
 def _train(trial: Trial) -> Outcome:
+    threads = torch.get_num_threads()
+    # However many are free, or what it finds would depend on what else was left to do.
+    torch.set_num_threads(1)
+    try:
+        return _trained(trial)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _trained(trial: Trial) -> Outcome:
     began = time.perf_counter()
     table, seen, encoded = _prepared(trial)
     recipe, place = trial.recipe, trial.place
