@@ -60,11 +60,11 @@ def weak_panel(monkeypatch):
 def check(tmp_path):
     """Write an entry and check it; -> what was recorded."""
 
-    def run(*claims, recipe=None, baseline=None, replicate=False, folder="evidence", **more):
+    def run(*claims, recipe=None, baseline=None, replicate=False, again=False, folder="evidence", **more):
         arms = {"recipe": recipe or training(6), "baseline": baseline or training(0)}
         written = {**SOUND, **arms, "claims": list(claims), **more}
         (tmp_path / "entries/gate.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
-        return runner.claim("gate", folder=tmp_path / folder, replicate=replicate)
+        return runner.claim("gate", folder=tmp_path / folder, replicate=replicate, again=again)
 
     return run
 
@@ -208,13 +208,49 @@ def test_the_same_code_repeats_the_attempt_and_the_verdict_bit_for_bit(check, mo
         assert all(np.array_equal(one[key], two[key]) for key in one)
 
 
-def test_other_code_is_another_attempt_with_draws_of_its_own(check, monkeypatch, tmp_path):
+def test_another_attempt_has_draws_of_its_own_and_other_code_has_not(check, monkeypatch, tmp_path):
     first = check(planted())
     monkeypatch.setattr(runner, "depends_on", lambda entry, at=None: "0" * 32)
-    second = check(planted())
-    assert [one["claims"][0]["attempt"] for one in (first, second)] == [1, 2]
-    assert first["claims"][0]["interval"] != second["claims"][0]["interval"]
-    assert len(ledger.lines(tmp_path / "evidence")) == 4
+    second, third = check(planted()), check(planted(), again=True)
+    assert [one["claims"][0]["attempt"] for one in (first, second, third)] == [1, 1, 2]
+    assert first["claims"][0]["interval"] == second["claims"][0]["interval"] != third["claims"][0]["interval"]
+    assert len(ledger.lines(tmp_path / "evidence")) == 6
+
+
+def test_evidence_is_confirmed_where_trainings_say_the_same(check, monkeypatch, tmp_path):
+    """Nothing is searched again; a weight that is another is seen."""
+    folder = tmp_path / "evidence"
+    check(planted())
+    assert runner.confirm("gate", folder=folder)["confirmed"] == [planted()["says"]]
+    monkeypatch.setattr(runner, "depends_on", lambda entry, at=None: "1" * 32)
+    monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / "other"))
+    inner, count = trials.train, []
+
+    def counted(*given, **how):
+        count.append(how["seed"])
+        return inner(*given, **how)
+
+    monkeypatch.setattr(trials, "train", counted)
+    assert runner.confirm("gate", folder=folder)["changed"] == []
+    assert len(count) == 2
+    recorded = json.loads((folder / "gate.json").read_text())
+    assert {recorded["fingerprint"], recorded["claims"][0]["fingerprint"]} == {"1" * 32}
+    assert ledger.lines(folder)[-1]["state"] == "confirmed"
+
+    def other(*given, **how):
+        return inner(*given, **{**how, "seed": how["seed"] + 1})
+
+    monkeypatch.setattr(trials, "train", other)
+    monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / "third"))
+    monkeypatch.setattr(runner, "depends_on", lambda entry, at=None: "2" * 32)
+    assert runner.confirm("gate", folder=folder)["confirmed"] == []
+    assert json.loads((folder / "gate.json").read_text()) == recorded
+
+
+def test_what_was_never_checked_cannot_be_confirmed(check, tmp_path):
+    (tmp_path / "entries/gate.yaml").write_text(yaml.safe_dump(SOUND))
+    with pytest.raises(RunError, match="never checked"):
+        runner.confirm("gate", folder=tmp_path / "evidence")
 
 
 def test_a_check_that_was_stopped_stays_in_the_ledger(check, monkeypatch, tmp_path):
@@ -258,9 +294,9 @@ def test_evidence_has_what_is_promised_and_is_strict_json(check, weak_panel, toy
         json.loads(line, parse_constant=pytest.fail)
     with np.load(tmp_path / "evidence/gate.npz") as kept:
         assert {key.split("/")[0] for key in kept} == {"0", "1"}
-        assert {key for key in kept if key.startswith("1/method")} == {f"1/method/{u}" for u in range(5)}
+        assert {key for key in kept if key.startswith("1/method")} == {f"1/method/{u}" for u in (*range(5), "witness")}
         assert {key for key in kept if "without" in key} == {
-            f"0/without/{arm}/{u}" for arm in ("method", "baseline") for u in range(3)
+            f"0/without/{arm}/{u}" for arm in ("method", "baseline") for u in (*range(3), "witness")
         }
 
 
@@ -354,6 +390,7 @@ def test_a_broken_measure_is_shown_as_none(check, tmp_path):
 
     record = {
         "says": "It.",
+        "kind": "planted",
         "data": "toy",
         "regime": "as it is",
         "verdict": "unclear",

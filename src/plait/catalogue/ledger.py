@@ -47,7 +47,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     for number, text in enumerate(path.read_bytes().splitlines(), 1):
         try:
             line = json.loads(text)
-            if missing := [name for name in ("entry", "says", "fingerprint") if name not in line]:
+            if missing := [name for name in ("entry", "says", "attempt") if name not in line]:
                 raise ValueError(f"it does not say {', '.join(missing)}")
         except (TypeError, ValueError) as error:
             raise RunError(

@@ -102,6 +102,6 @@ def claim(
                 failed.append(asked)
                 screen.note(f"{asked}: {error}")
     tables = show.confirmed(found) if only_confirm else show.claims(found)
-    screen.show(found if len(names) > 1 else found[0], *tables)
+    screen.show(found if every or len(names) > 1 else found[0], *tables)
     if failed:
         raise typer.Exit(1)
