@@ -295,9 +295,12 @@ def test_evidence_has_what_is_promised_and_is_strict_json(check, weak_panel, toy
     with np.load(tmp_path / "evidence/gate.npz") as kept:
         assert {key.split("/")[0] for key in kept} == {"0", "1"}
         assert {key for key in kept if key.startswith("1/method")} == {f"1/method/{u}" for u in (*range(5), "witness")}
-        assert {key for key in kept if "without" in key} == {
+        assert {key for key in kept if "without" in key and "rows" not in key} == {
             f"0/without/{arm}/{u}" for arm in ("method", "baseline") for u in (*range(3), "witness")
         }
+        rows = np.concatenate([kept[f"1/rows/{u}"] for u in range(5)])
+        assert sorted(rows) == list(range(len(kept["1/groups"])))
+        assert all(len(kept[f"1/rows/{u}"]) == len(kept[f"1/method/{u}"]) for u in range(5))
 
 
 def test_a_measure_that_breaks_down_is_null_and_never_a_verdict(check, weak_panel, tmp_path):

@@ -126,13 +126,20 @@ class Arms:
         return float(1.96 * np.sqrt(2 * spread / (len(finals) * len(finals[0]))))
 
     def kept(self, name: str) -> dict[str, Array]:
-        """What the arms said of every row: codes of classes, or the measure's values; of the first unit, all of it."""
+        """What the arms said of every row: codes of classes, or the measure's values; of the first unit, all of it.
+
+        Beside it which rows each unit has, and the groups of a collected table.
+        """
         out = {}
         for arm, judged in self.judged.items():
             out[f"{name}/{arm}/{WITNESS}"] = _all_said(judged.finals[0][0])
             for u, unit in enumerate(judged.finals):
                 said = _all_said(unit[0])
                 out[f"{name}/{arm}/{u}"] = said.argmax(1).astype(np.uint8) if said.ndim == 2 else said
+        for u, unit in enumerate(self.ground.grounds.units):
+            out[f"{name}/rows/{u}"] = unit.place.test.astype(np.uint32)
+        if not self.ground.made:
+            out[f"{name}/groups"] = self.ground.groups.astype(np.uint32)
         return out
 
 
