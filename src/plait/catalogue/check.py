@@ -130,7 +130,7 @@ class Arms:
 
         Beside it which rows each unit has, and the groups of a collected table.
         """
-        out = {}
+        out: dict[str, Array] = {}
         for arm, judged in self.judged.items():
             out[f"{name}/{arm}/{WITNESS}"] = _all_said(judged.finals[0][0])
             for u, unit in enumerate(judged.finals):
