@@ -136,8 +136,8 @@ class Arms:
             for u, unit in enumerate(judged.finals):
                 said = _all_said(unit[0])
                 out[f"{name}/{arm}/{u}"] = said.argmax(1).astype(np.uint8) if said.ndim == 2 else said
-        for u, unit in enumerate(self.ground.grounds.units):
-            out[f"{name}/rows/{u}"] = unit.place.test.astype(np.uint32)
+        for u, where in enumerate(self.ground.grounds.units):
+            out[f"{name}/rows/{u}"] = where.place.test.astype(np.uint32)
         if not self.ground.made:
             out[f"{name}/groups"] = self.ground.groups.astype(np.uint32)
         return out
