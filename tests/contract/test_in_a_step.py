@@ -60,6 +60,12 @@ def test_every_leaf_is_a_registered_parameter_and_every_parameter_learns(case) -
     ] == []
 
 
+def test_what_is_learned_begins_small(case) -> None:
+    """A start that is large beside the tokens, or has a few huge entries, drowns them."""
+    learned = [(name, p) for name, p in case.make().named_parameters() if p.dim()]
+    assert [name for name, p in learned if p.detach().abs().max() > 1] == []
+
+
 def excuses(step: nn.Module) -> list[str]:
     """Globs of parameters that a part says do not learn in every recipe, each with a reason."""
     out = []

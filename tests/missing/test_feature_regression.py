@@ -41,6 +41,17 @@ def test_a_stand_in_is_the_mean_of_what_each_present_modality_predicts(prompts: 
     assert several > 10
 
 
+def test_a_predictor_has_the_asked_width_between_and_is_what_the_formula_says() -> None:
+    part = made("ab", expansion=3).missing[NAME]
+    norm, up, _, down = part.sources["a"].predictors["b"]
+    assert up.weight.shape == down.weight.T.shape == (3 * 16, 16)
+    read = torch.randn(5, 16)
+    standard = (read - read.mean(1, keepdim=True)) / (read.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    inner = standard * norm.weight + norm.bias
+    expected = down(torch.nn.functional.gelu(up(inner)))
+    assert torch.allclose(part.sources["a"].predictors["b"](read), expected, atol=1e-5)
+
+
 def test_it_is_used_only_where_the_modality_is_absent() -> None:
     net, rows = made().train(), tiny.batch(30, "abc", ("class",), missing=0.4)
     out = net(rows)

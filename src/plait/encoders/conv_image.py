@@ -64,7 +64,7 @@ class ConvImage(Encoder):
         self.standardise = Standardise(3)
         self.stem = nn.Sequential(*steps, nn.Conv2d(widths[-1], spec.width, 1))
         tokens, _ = spec.pieces[place.name]
-        self.places = nn.Parameter(nn.init.normal_(torch.empty(tokens, spec.width), std=0.02))
+        self.places = nn.Parameter(nn.init.normal_(torch.empty(tokens, spec.width), std=0.02))  # same: any small start
         self.trunk = Trunk(spec.width, self.depth, self.heads, self.dropout, place)
 
     def prepare(self, train: Training) -> None:

@@ -148,7 +148,7 @@ class Frozen(Encoder):
         sorts = 2 if self.tokens == "both" else 1
         self.scales = nn.ModuleList(Standardise(size) for _ in range(sorts))
         self.linear = nn.Linear(size, spec.width, bias=False)
-        self.types = nn.Parameter(nn.init.normal_(torch.empty(sorts, spec.width), std=0.02))
+        self.types = nn.Parameter(nn.init.normal_(torch.empty(sorts, spec.width), std=0.02))  # same: any small start
         self.positions = None if self.tokens == "pooled" else Positions(spec.width)
         self.trunk = Trunk(spec.width, self.depth, self.heads, self.dropout, place)
 

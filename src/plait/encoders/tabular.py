@@ -75,9 +75,11 @@ class Tabular(Encoder):
         self.register_buffer("center", torch.zeros(columns))
         self.register_buffer("spread", torch.ones(columns))
         self.register_buffer("learned", torch.zeros((), dtype=torch.bool))
-        self.scale = nn.Parameter(nn.init.normal_(torch.empty(columns, spec.width), std=0.5))
-        self.bias = nn.Parameter(nn.init.normal_(torch.empty(columns, spec.width), std=0.5))
-        self.category = nn.Parameter(nn.init.normal_(torch.empty(int(categories.sum()), spec.width), std=0.5))
+        self.scale = nn.Parameter(nn.init.normal_(torch.empty(columns, spec.width), std=0.5))  # same: any small start
+        self.bias = nn.Parameter(nn.init.normal_(torch.empty(columns, spec.width), std=0.5))  # same: any small start
+        self.category = nn.Parameter(
+            nn.init.normal_(torch.empty(int(categories.sum()), spec.width), std=0.5)  # same: any small start
+        )
         self.trunk = Trunk(spec.width, self.depth, self.heads, self.dropout, place)
 
     def prepare(self, train: Training) -> None:

@@ -41,7 +41,9 @@ class Vector(Encoder):
         _, size = spec.pieces[place.name]
         self.standardise = Standardise(size)
         self.linear = nn.Linear(size, self.tokens * spec.width, bias=False)
-        self.places = nn.Parameter(nn.init.normal_(self.linear.weight.new_empty(self.tokens, spec.width), std=0.02))
+        self.places = nn.Parameter(
+            nn.init.normal_(self.linear.weight.new_empty(self.tokens, spec.width), std=0.02)  # same: any small start
+        )
         self.trunk = Trunk(spec.width, 0, 1, self.dropout, place)
 
     def prepare(self, train: Training) -> None:

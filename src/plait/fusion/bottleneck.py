@@ -70,11 +70,11 @@ class Bottleneck(Fusion):
                 with seeded(base, name):
                     made = [Block(spec.width, self.heads, self.expansion, self.dropout) for _ in range(self.layers)]
                     self.blocks[name] = nn.ModuleList(made)
-                    self.summaries[name] = nn.Parameter(0.02 * torch.randn(spec.width))
+                    self.summaries[name] = nn.Parameter(0.02 * torch.randn(spec.width))  # same: any small start
         if not hasattr(self, "norm"):
             self.norm = nn.LayerNorm(spec.width)
             if self.start < self.layers:
-                self.shared = nn.Parameter(0.02 * torch.randn(self.count, spec.width))
+                self.shared = nn.Parameter(0.02 * torch.randn(self.count, spec.width))  # same: any small start
 
     def forward(self, tokens: dict[str, Tokens], size: int, g: torch.Generator) -> Fused:
         """tokens: values [P, T, D] each.  -> values [P, D] of the samples that have any visible token."""

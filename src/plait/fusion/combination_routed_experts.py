@@ -74,7 +74,7 @@ class CombinationRoutedExperts(Fusion):
         for name in spec.names:
             if name not in self.maps:
                 with seeded(base, name):
-                    self.types[name] = nn.Parameter(0.02 * torch.randn(width))
+                    self.types[name] = nn.Parameter(0.02 * torch.randn(width))  # same: any small start
                     self.maps[name] = nn.Linear(width, width)
         if not self.experts:
             self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))

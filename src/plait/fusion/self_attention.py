@@ -71,12 +71,12 @@ class SelfAttention(Fusion):
                 self.trust[name] = _Trust()
             if name not in self.types:
                 with seeded(base, name):
-                    self.types[name] = nn.Parameter(0.02 * torch.randn(spec.width))
+                    self.types[name] = nn.Parameter(0.02 * torch.randn(spec.width))  # same: any small start
         if not self.blocks:
             self.blocks.extend(Block(spec.width, self.heads, self.expansion, self.dropout) for _ in range(self.layers))
             self.norm = nn.LayerNorm(spec.width)
             if self.pool == "summary":
-                self.summary = nn.Parameter(0.02 * torch.randn(spec.width))
+                self.summary = nn.Parameter(0.02 * torch.randn(spec.width))  # same: any small start
             if self.skip:
                 self.trust[_REST] = _Trust()
                 self.rest = nn.Linear(spec.width, spec.width)

@@ -54,7 +54,7 @@ class SequentialState(Fusion):
                 with seeded(base, name):
                     self.updates[name] = _Update(spec.width)
         if not hasattr(self, "start"):
-            self.start = nn.Parameter(0.02 * torch.randn(spec.width))
+            self.start = nn.Parameter(0.02 * torch.randn(spec.width))  # same: any small start
 
     def forward(self, tokens: dict[str, Tokens], size: int, g: torch.Generator) -> Fused:
         """tokens: values [P, T, D] each.  -> values [P, D], steps, and how far each state moved as a note [P]."""

@@ -54,7 +54,7 @@ class LatentDecoder(OfPieces):
             return
         count, features = spec.pieces[place.name]
         self.hidden = nn.Linear(spec.width, self.width, bias=False)
-        self.places = nn.Parameter(0.02 * torch.randn(count or 1, self.width))
+        self.places = nn.Parameter(0.02 * torch.randn(count or 1, self.width))  # same: any small start
         self.linear = nn.Linear(self.width, features)
         self.scale(features)
 

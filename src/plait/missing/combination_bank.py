@@ -61,7 +61,7 @@ class CombinationBank(Missing):
                 key = _key(observed)
                 if key not in entries:
                     with seeded(base, name, key):
-                        entries[key] = nn.Parameter(0.02 * torch.randn(self.count, spec.width))
+                        entries[key] = nn.Parameter(0.02 * torch.randn(self.count, spec.width))  # same: any small start
 
     def forward(self, tokens: dict[str, Tokens], size: int, g: torch.Generator) -> Filled:
         """tokens: values [P, T, D] each.  -> as many samples of every modality as have anything."""

@@ -76,9 +76,12 @@ class FeatureAutoencoder(Missing):
         for name in self.names:
             if name not in self.types:
                 with seeded(base, name):
-                    self.types[name] = nn.Parameter(0.02 * torch.randn(spec.width))
+                    self.types[name] = nn.Parameter(0.02 * torch.randn(spec.width))  # same: any small start
         if self.names and not hasattr(self, "predict"):
-            self.memory, self.mask = (nn.Parameter(0.02 * torch.randn(n, spec.width)) for n in (self.count, 1))
+            self.memory, self.mask = (
+                nn.Parameter(0.02 * torch.randn(n, spec.width))  # same: any small start
+                for n in (self.count, 1)
+            )
             self.encode, self.decode = (self._blocks(spec.width) for _ in range(2))
             self.predict = nn.Linear(spec.width, spec.width)
 

@@ -69,5 +69,5 @@ class _Source(nn.Module):
 
     def __init__(self, width: int, prompts: int, heads: int, place: object) -> None:
         super().__init__()
-        self.prompts = nn.Parameter(0.02 * torch.randn(prompts, width))
+        self.prompts = nn.Parameter(0.02 * torch.randn(prompts, width))  # same: any small start
         self.reader, self.predictors = CrossAttention(width, heads, place, expansion=2), Named()

@@ -32,7 +32,9 @@ class LearnedTokens(Missing):
         for name in spec.names:
             if name not in self.tokens:
                 with seeded(base, name):
-                    self.tokens[name] = nn.Parameter(0.02 * torch.randn(self.count, spec.width))
+                    self.tokens[name] = nn.Parameter(
+                        0.02 * torch.randn(self.count, spec.width)  # same: any small start
+                    )
 
     def forward(self, tokens: dict[str, Tokens], size: int, g: torch.Generator) -> Filled:
         """tokens: values [P, T, D] each.  -> as many samples of every modality as have anything."""

@@ -69,8 +69,10 @@ class MaskedProjection(Missing):
         for name in self.names:
             if name not in self.maps:
                 with seeded(base, name):
-                    self.types[name] = nn.Parameter(0.02 * torch.randn(spec.width))
-                    self.queries[name] = nn.Parameter(0.02 * torch.randn(self.count, spec.width))
+                    self.types[name] = nn.Parameter(0.02 * torch.randn(spec.width))  # same: any small start
+                    self.queries[name] = nn.Parameter(
+                        0.02 * torch.randn(self.count, spec.width)  # same: any small start
+                    )
                     self.maps[name] = _Map(spec.width)
 
     def hide(self, present: Tensor, meter: Meter, g: torch.Generator) -> Tensor:

@@ -57,7 +57,7 @@ class ProxyToken(Pairwise):
             for other in self.names:
                 if other != name and other not in queries:
                     with seeded(base, name, other):
-                        queries[other] = nn.Parameter(0.02 * torch.randn(spec.width))
+                        queries[other] = nn.Parameter(0.02 * torch.randn(spec.width))  # same: any small start
 
     def says(self, name: str, part: Tokens) -> dict[str, Tensor]:
         source = cast(_Source, self.sources[name])

@@ -175,7 +175,7 @@ class _Restore(nn.Module):
 
     def __init__(self, count: int, width: int) -> None:
         super().__init__()
-        self.response = nn.Parameter(0.02 * torch.randn(2, count // 2 + 1, width))
+        self.response = nn.Parameter(0.02 * torch.randn(2, count // 2 + 1, width))  # same: any small start
         self.norm, self.linear = nn.LayerNorm(width), nn.Linear(width, width)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)

@@ -53,7 +53,7 @@ class Shared(Projection):
                     self.alignments[name] = nn.Sequential(
                         nn.Linear(spec.width, width), nn.GELU(), nn.Linear(width, width), nn.LayerNorm(width)
                     )
-                    self.tokens[name] = nn.Parameter(0.3 * torch.randn(width))
+                    self.tokens[name] = nn.Parameter(0.3 * torch.randn(width))  # same: any small start
 
     def forward(self, name: str, tokens: Tokens) -> Packed:
         """tokens: values [P, T, D].  -> values [P, E]."""
