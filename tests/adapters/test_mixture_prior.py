@@ -219,3 +219,31 @@ def test_it_leaves_what_is_not_after_an_encoder() -> None:
     part.build(tiny.spec("a"), Place("adapters", "it"))
     tokens = tiny.network("a")(tiny.batch(5, "a")).tokens["a"]
     assert part(tokens, "fusion.a", torch.ones(5, 1, dtype=torch.bool)) is tokens
+
+
+def test_the_prior_term_is_the_pull_on_what_it_noted_times_beta_and_teaches_every_map() -> None:
+    net, rows = network(alpha=0.25, beta=3.0).train(), tiny.batch(12, "abc", ("class",), missing=0.4)
+    out = net(rows)
+    term = net.adapters["it"].terms(out, torch.Generator())["prior"]
+    notes = {name: part.notes for name, part in out.tokens.items()}
+    for row, value in zip(term.rows.tolist(), term.values, strict=True):
+        own = []
+        for name, part in out.tokens.items():
+            if row in part.rows:
+                at = part.rows.tolist().index(row)
+                own.append(Normal(notes[name]["mean"][at], (notes[name]["log_var"][at] / 2).exp()))
+        standard = sum(torch.distributions.kl_divergence(q, Normal(0.0, 1.0)).sum() for q in own)
+        mutual = sum(torch.distributions.kl_divergence(q, p).sum() for q in own for p in own) / len(own)
+        assert torch.allclose(value, 3 * (0.25 * standard + 0.75 * mutual), rtol=1e-4)
+    term.values.sum().backward()
+    assert all((p.grad != 0).any() for p in net.adapters.parameters())
+
+
+def test_a_modality_that_is_seen_but_was_not_decoded_has_no_reconstruction_to_pay_for() -> None:
+    net, rows = network(decoders="ab").eval(), tiny.batch(12, "abc", ("class",), missing=0.0)
+    out = net(rows)
+    found = net.adapters["it"].terms(out, torch.Generator())
+    assert set(found) == {"recon/a", "recon/b", "prior"}
+    assert (found["recon/a"].values > 0).all()
+    absent = net(tiny.batch(12, "bc", ("class",), missing=0.0))
+    assert (net.adapters["it"].terms(absent, torch.Generator())["recon/a"].values == 0).all()

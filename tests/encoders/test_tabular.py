@@ -108,3 +108,33 @@ def test_squash_is_the_identity_near_zero_odd_rising_and_bounded():
     torch.testing.assert_close(y, -y.flip(0))
     small = torch.linspace(-0.01, 0.01, 11)
     torch.testing.assert_close(squash(small), small, rtol=1e-4, atol=1e-7)
+
+
+def test_tokens_are_what_the_formula_says_of_the_training_rows(lab):
+    encoder = built(lab)
+    encoder.prepare(lab.rows(lab.packed(encoder, CELLS[:2]), lab.packed(encoder, CELLS[2:])))
+    table, starts = np.stack(CELLS), {1: 0, 3: 3}
+    tokens = lab.encode(encoder, CELLS)
+    for i, cell in enumerate(CELLS):
+        for k, value in enumerate(cell):
+            if np.isnan(value):
+                continue
+            if k in starts:
+                said = encoder.category[starts[k] + int(value)]
+            else:
+                low, median, high = np.nanquantile(table[:, k].astype(np.float64), [0.25, 0.5, 0.75])
+                x = (value - median) / ((high - low) / 1.349)
+                said = float(x / np.sqrt(1 + (x / 3) ** 2)) * encoder.scale[k]
+            expected = encoder.trunk.norm(said + encoder.bias[k])
+            torch.testing.assert_close(tokens.values[i, k], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_statistics_are_learned_once_and_not_from_nothing(lab):
+    encoder = built(lab)
+    encoder.prepare(lab.rows())
+    assert not encoder.learned
+    encoder.prepare(lab.rows(lab.packed(encoder, CELLS)))
+    center = encoder.center.clone()
+    encoder.prepare(lab.rows(lab.packed(encoder, CELLS[:1])))
+    assert torch.equal(encoder.center, center)
+    assert (center[[0, 2]] != 0).all()

@@ -127,3 +127,43 @@ def test_arguments_that_cannot_be() -> None:
     with pytest.raises(RecipeError, match=r"^fusion\.bottleneck_chain: betas is empty"):
         configure("fusion", "bottleneck_chain", {"betas": []})
     assert configure("fusion", "bottleneck_chain", {"betas": [1, 2]}).betas == (1.0, 2.0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_three_stages_follow_each_other_and_the_last_is_mapped_out(training: bool) -> None:
+    net, rows = network(latent=12, betas=(1.0, 1.0, 1.0)).train(training), tiny.batch(16, targets=("class",))
+    out = seen(net, rows)
+    fusion, notes = net.fusion, out.fused.notes
+    x = out.tokens["a"].pooled().values
+    for k, stage in enumerate(fusion.stages):
+        inner = torch.relu(stage[0](x))
+        mean, log_var = stage[-1](inner).chunk(2, 1)
+        assert torch.allclose(notes[f"mean/{k}"], mean, atol=1e-6)
+        assert torch.allclose(notes[f"log_var/{k}"], log_var, atol=1e-6)
+        x = notes[f"latent/{k}"]
+    assert x.shape[1] == 3
+    assert torch.allclose(out.fused.values, fusion.out(x), atol=1e-6)
+
+
+def test_what_predicts_and_what_is_detected_teach_every_stage_up_to_theirs() -> None:
+    net, rows = network(betas=(1.0, 1.0, 1.0)).train(), tiny.batch(24, targets=("class",))
+    for name, reached in (("fused", 3), ("detect/b", 1), ("detect/c", 2), ("detect/d", 3), ("rate/1", 2)):
+        net.zero_grad()
+        out = seen(net, rows)
+        values = out.fused.values if name == "fused" else net.fusion.terms(out, None)[name].values
+        values.square().sum().backward()
+        learned = [all(p.grad is not None and (p.grad != 0).any() for p in s.parameters()) for s in net.fusion.stages]
+        assert learned == [k < reached for k in range(3)], name
+        assert (net.encoders["a"].linear.weight.grad != 0).any()
+
+
+def test_who_lacks_the_prime_modality_gets_nothing_and_nobody_has_it_neither() -> None:
+    net, rows = network().train(), tiny.batch(16, targets=("class",))
+    out = net(Batch(16, {name: rows.modalities[name] for name in "bc"}, rows.targets, rows.ids))
+    assert out.fused.values.shape == (0, 16)
+    assert all(len(term) == 0 for term in net.fusion.terms(out, None).values())
+    lone = net(Batch(16, {"a": rows.modalities["a"]}, rows.targets, rows.ids))
+    terms = net.fusion.terms(lone, None)
+    assert {name: len(term) for name, term in terms.items()} == {
+        name: len(lone.fused) if name.startswith("rate") else 0 for name in terms
+    }

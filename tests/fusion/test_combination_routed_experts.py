@@ -178,3 +178,13 @@ def test_fewer_experts_than_combinations() -> None:
         network("abcd", experts=14)
     with pytest.raises(RecipeError, match=r"top is 5, but there are only 4"):
         configure("fusion", "combination_routed_experts", {"experts": 4, "top": 5})
+
+
+def test_the_noise_has_the_size_that_was_learned_and_no_mean() -> None:
+    fusion = network().fusion.train()
+    x = torch.randn(1, WIDTH, generator=torch.Generator().manual_seed(0)).expand(20_000, -1)
+    clean, deviation = fusion.router(x[0]), F.softplus(fusion.noise(x[0])) + 1e-2
+    logits, gates, _ = fusion._route(x)
+    assert torch.allclose(logits.mean(0), clean, atol=0.03)
+    assert torch.allclose(logits.std(0), deviation, rtol=0.03)
+    assert torch.equal(gates, top_gates(logits, fusion.top))

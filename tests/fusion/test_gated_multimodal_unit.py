@@ -110,3 +110,30 @@ def test_one_may_become_two_and_three_four_without_a_change() -> None:
         fusion.build(tiny.spec("abcd"[: len(names) + 1], width=WIDTH), None)
         assert torch.equal(fusion(seen, SIZE, None).values, before)
         assert torch.equal(built(names)(seen, SIZE, None).values, before)
+
+
+def slow(fusion, names: str, x: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What is fused of one sample, from the vector [D] of each modality that it has."""
+    said = {name: torch.tanh(fusion.maps[name].weight @ own) for name, own in x.items()}
+    if len(x) == 1 and len(names) <= 2:
+        return next(iter(said.values()))
+    gates = {}
+    for name, blocks in fusion.gates.items():
+        gates[name] = torch.sigmoid(sum(blocks[read].weight @ own for read, own in x.items()))
+    if len(names) == 2:
+        gates["b"] = 1 - gates["a"]
+    return sum(gates[name] * said[name] for name in x)
+
+
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_values_and_gradients_equal_those_of_one_sample_at_a_time(names: str) -> None:
+    """Every parameter has one: of two modalities there is one gate, of an only one none."""
+    fusion = built(names)
+    tokens = {n: part.with_(values=part.values.requires_grad_()) for n, part in cells(PARTIAL).items() if n in names}
+    fused, expected = fusion(tokens, SIZE, None), []
+    for row in fused.rows.tolist():
+        x = {n: tokens[n].values[PARTIAL[n].index(row), 0] for n in names if row in PARTIAL[n]}
+        expected.append(slow(fusion, names, x))
+    leaves = [*fusion.parameters(), *(part.values for part in tokens.values())]
+    assert tiny.agrees(fused.values, torch.stack(expected), leaves)
+    assert not list(built("a").gates.parameters())

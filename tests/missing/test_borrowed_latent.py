@@ -68,3 +68,26 @@ def test_a_cell_without_visible_tokens_lends_nothing() -> None:
     assert filled["b"].rows.tolist() == [1]
     assert filled["a"].rows.tolist() == [0, 1]
     assert Packed(filled["a"].pooled().values, filled["a"].rows).at(torch.tensor([1])).values.item() == 5
+
+
+def test_a_cell_that_is_seen_in_part_lends_the_mean_of_what_is_seen() -> None:
+    part = BorrowedLatent().eval()
+    part.build(tiny.spec("ab"), Place("missing", "it"))
+    values = torch.tensor([[[3.0], [100.0]]], requires_grad=True)
+    some = tokens_of(values, torch.tensor([0]), torch.tensor([[True, False]]))
+    lent = part({"a": some}, 1, torch.Generator()).tokens["b"]
+    assert lent.pooled().values.tolist() == [[3.0]]
+    lent.values.sum().backward()
+    assert values.grad.flatten().tolist() == [1.0, 0.0]
+
+
+def test_what_it_lends_in_training_teaches_the_lender_alone() -> None:
+    part = BorrowedLatent().train()
+    part.build(tiny.spec("abc"), Place("missing", "it"))
+    lenders = {n: torch.full((1, 1, 1), float(m), requires_grad=True) for m, n in enumerate("ab")}
+    tokens = {n: tokens_of(x, torch.tensor([0])) for n, x in lenders.items()}
+    lent = part(tokens, 1, torch.Generator().manual_seed(0)).tokens["c"].values
+    lent.sum().backward()
+    for n, x in lenders.items():
+        gradient = 0.0 if x.grad is None else x.grad.item()
+        assert gradient == float(lent.item() == x.item()), n

@@ -141,3 +141,14 @@ def test_a_cell_without_a_visible_token_is_neither_read_nor_replaced() -> None:
     assert not filled.guesses
     both = net.missing[NAME]({"a": blind, "b": tokens_of(tokens["b"].values, tokens["b"].rows)}, 4, None)
     assert both.tokens["a"] is blind
+
+
+def test_a_modality_without_company_has_nothing_to_learn() -> None:
+    assert not list(made("a").missing[NAME].parameters())
+
+
+def test_stand_ins_teach_everything_that_they_are_made_from() -> None:
+    net, rows = made("abc").eval(), tiny.batch(20, "abc", ("class",), missing=0.4)
+    out = net(rows)
+    sum(part.values[part.made].sum() for part in out.filled.values() if part.made is not None).backward()
+    assert all((p.grad != 0).any() for p in (*net.missing[NAME].parameters(), *net.encoders.parameters()))

@@ -116,3 +116,26 @@ def test_each_target_has_its_own_queries_and_map() -> None:
     net, rows = made("abc").eval(), tiny.batch(6, "a", ("class",), missing=0.0)
     found = net(rows).filled
     assert not torch.allclose(found["b"].values, found["c"].values, atol=1e-2)
+
+
+def test_a_modality_without_company_has_nothing_to_learn() -> None:
+    assert not list(made("a").missing[NAME].parameters())
+
+
+def test_a_stand_in_and_its_gradients_are_those_of_one_sample_at_a_time() -> None:
+    net, rows = made("ab", tokens=2).eval(), tiny.batch(12, "ab", ("class",), missing=0.4)
+    out, part = net(rows), net.missing[NAME]
+    found, expected = [], []
+    for name, source in (("a", "b"), ("b", "a")):
+        filled = out.filled[name]
+        for row, values in zip(filled.rows[filled.made], filled.values[filled.made], strict=True):
+            own = out.tokens[source].on(row.unsqueeze(0))
+            x = torch.cat([part.queries[name], own.values[own.mask] + part.types[source]])
+            read = tiny.attended(part.block, x)[:2]
+            inner, _, outer = part.maps[name].mlp
+            read = read + outer(F.gelu(inner(read)))
+            standard = (read - read.mean(1, keepdim=True)) / (read.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+            norm = part.maps[name].norm
+            expected.append(standard * norm.weight + norm.bias)
+            found.append(values[:2])
+    assert tiny.agrees(torch.stack(found), torch.stack(expected), [*part.parameters(), *net.encoders.parameters()])

@@ -240,6 +240,15 @@ def equal(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor])
     return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+def agrees(found: torch.Tensor, expected: torch.Tensor, leaves: Sequence[torch.Tensor], atol: float = 1e-5) -> bool:
+    """Whether two ways of computing the same give the same, and every leaf, which all count, the same gradient."""
+    direction = torch.randn(found.shape, generator=torch.Generator().manual_seed(0))
+    own, theirs = (torch.autograd.grad((y * direction).sum(), leaves, retain_graph=True) for y in (found, expected))
+    assert all((gradient != 0).any() for gradient in theirs)
+    pairs = zip((found, *own), (expected, *theirs), strict=True)
+    return all(torch.allclose(one, other, atol=atol) for one, other in pairs)
+
+
 def without(net: Network, rows: Batch, column: int) -> Outputs:
     """A pass that must not see one modality of the even rows."""
     keep = torch.ones(rows.size, len(net.names), dtype=torch.bool)

@@ -72,7 +72,7 @@ class ScaleShift(Adapter):
         values = tokens.values
         own = present[tokens.rows]
         for pattern in own.unique(dim=0).tolist():  # type: ignore[no-untyped-call]
-            combination = tuple(n for n, there in zip(self.names, pattern, strict=True) if there)
+            combination = tuple(n for n, there in zip(self.names, pattern, strict=True) if there)  # same: alike
             if len(combination) == len(self.names) or name not in combination:
                 continue
             at = (own == own.new_tensor(pattern)).all(1).nonzero().squeeze(1)

@@ -129,4 +129,4 @@ def _end_to_end(mask: Tensor) -> tuple[Tensor, int]:
     count = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     taken = F.pad(mask * count, (1, 0)).amax(1) + 1
     start = taken.cumsum(0) - taken
-    return start.unsqueeze(1) + count - 1, int(taken.sum())
+    return start.unsqueeze(1) + count - 1, int(taken.sum())  # same: the empty place may come first

@@ -95,7 +95,7 @@ class Frozen(Encoder):
                 values, mask = self._chosen(backbone([torch.tensor(cell) for cell in cells[start : start + BATCH]]))
             if self.tokens != "pooled":
                 values = values.clamp(-HALF, HALF).half()
-            features += [cell[exists].cpu().numpy() for cell, exists in zip(values, mask, strict=True)]
+            features += [cell[exists].cpu().numpy() for cell, exists in zip(values, mask, strict=True)]  # same: as many
         return features
 
     def unknown_rate(self, texts: Sequence[str]) -> float:

@@ -57,7 +57,7 @@ class TokenSequence(Encoder):
     def forward(self, pieces: Tokens, layers: int = 0) -> Tokens:
         embedded = self.linear(self.standardise(pieces.values[pieces.visible]))
         if self.positions is None:
-            places = embedded.new_zeros(embedded.shape[-1])
+            places = embedded.new_zeros(embedded.shape[-1])  # same: of two dimensions
         else:
             places = self.positions(torch.arange(pieces.values.shape[1], device=pieces.values.device))
         return self.trunk(embedded, places, pieces, layers)

@@ -95,7 +95,7 @@ class CollaborativeBelief(Late):
             (decision, truth, all_said), rows = together(
                 singles[name].on(out.seen[name].rows), out.targets[self.target], fused
             )
-            right = head.score(decision.values, truth.values).detach()
+            right = head.score(decision.values, truth.values).detach()  # same: detached once is enough
             terms[name] = Packed((all_said.notes["log_confidence"][:, column].exp() - right).abs(), rows)
         return terms
 

@@ -95,7 +95,7 @@ class CombinationRoutedExperts(Fusion):
         if not typed:
             none = nobody(self.width, observed.device)
             empty = none.values.new_zeros(0, self.count)
-            notes = {"code": observed[:0], "missed": none.values.sum(1), "weight": empty, "load": empty}
+            notes = {"code": observed[:0], "missed": none.values.sum(1), "weight": empty, "load": empty}  # same: nobody
             return Fused(none.values, none.rows, notes=notes)
         layout = braid(typed, size)
         x = layout.values + self.drop(self.attention(self.norms[0](layout.values), layout))
@@ -129,7 +129,7 @@ class CombinationRoutedExperts(Fusion):
             gates = top_gates(logits, self.top)
             return logits, gates, (gates > 0).to(gates.dtype)
         deviation = F.softplus(self.noise(x)) + 1e-2
-        logits = clean + deviation * torch.randn_like(clean)
+        logits = clean + deviation * torch.randn_like(clean)  # same: noise has no sign
         gates = top_gates(logits, self.top)
         if self.top >= self.count:
             return logits, gates, torch.ones_like(gates)

@@ -43,7 +43,7 @@ def masked(weights: Tensor, rate: float, even: Tensor, draw: Tensor) -> Tensor:
     kept = weights * (draw >= rate * (1 - even).unsqueeze(1))
     none = kept.sum(1, keepdim=True) == 0
     heaviest = torch.zeros_like(weights).scatter(1, weights.argmax(1, keepdim=True), 1.0)
-    kept = torch.where(none, weights * heaviest, kept)
+    kept = torch.where(none, weights * heaviest, kept)  # same: the next line makes it sum to 1
     return kept / kept.sum(1, keepdim=True)
 
 

@@ -50,7 +50,7 @@ def nearest_mean(similarity: Tensor, values: Tensor, count: int) -> tuple[Tensor
 
     -> found [R] bool, whether there is any; values [found, ...].
     """
-    top, index = similarity.topk(min(count, similarity.shape[1]), dim=1)
+    top, index = similarity.topk(min(count, similarity.shape[1]), dim=1)  # same: the lesser of two
     taken = top.isfinite()
     found = taken.any(1)
     share = (taken / taken.sum(1, keepdim=True).clamp_min(1))[found]
