@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from plait.core.attention import Block
 from plait.core.component import find
 from plait.core.packed import Tokens, tokens_of
+from plait.fusion.self_attention import PRIOR
 
 SelfAttention = find("fusion", "self_attention")
 WIDTH = 8
@@ -165,3 +166,40 @@ def test_a_sample_reads_only_itself() -> None:
     other = first.rows != row
     assert torch.equal(first.values[other], second.values[other])
     assert F.mse_loss(first.values[~other], second.values[~other]) > 1e-4
+
+
+def test_the_trust_that_is_chosen_is_where_loss_and_prior_are_least() -> None:
+    """By differences, with every head's loss of the rows that are labelled and a normal prior on the logarithms."""
+    fusion = SelfAttention(heads=2, dropout=0.0, skip=True)
+    net, rows = tiny.network("abc", fusion=fusion).eval(), tiny.batch(60, "abc", seed=3)
+    net.prepare(tiny.Rows(net, rows))
+    with torch.no_grad():
+        fusion.rest.weight.copy_(torch.eye(16))
+    parts = list(fusion.trust.values())
+
+    @torch.no_grad()
+    def cost(logs: Tensor) -> float:
+        for part, log in zip(parts, logs.float(), strict=True):
+            part.log = log
+        out, total = net(rows), (logs.square() / (2 * PRIOR**2)).sum().item()
+        for name, prediction in out.predictions.items():
+            truth = rows.targets[name]
+            labelled = [row for row in truth.rows.tolist() if row in prediction.rows]
+            at = torch.tensor(labelled)
+            total += net.heads[name].loss(prediction.at(at).values, truth.at(at).values).double().sum().item()
+        return total
+
+    def slope(logs: Tensor) -> Tensor:
+        steps = 0.03 * torch.eye(len(parts), dtype=torch.float64)
+        return torch.tensor([(cost(logs + step) - cost(logs - step)) / 0.06 for step in steps])
+
+    start = torch.zeros(len(parts), dtype=torch.float64)
+    steep = slope(start)
+    for part in parts:
+        part.log = torch.zeros(())
+    fusion.settle(tiny.Rows(net, rows))
+    found = torch.stack([part.log for part in parts]).double()
+    assert not any(part.log.requires_grad for part in parts)
+    assert found.abs().max() > 0.1
+    assert slope(found).abs().max() < 0.02 * steep.abs().max()
+    assert cost(found) < cost(start)

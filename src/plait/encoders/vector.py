@@ -62,4 +62,4 @@ class Vector(Encoder):
             mask=pieces.mask.expand(-1, self.tokens),
             hidden=None if pieces.hidden is None else pieces.hidden.expand(-1, self.tokens),
         )
-        return self.trunk(embedded.view(-1, self.places.shape[-1]), self.places, wide, layers)
+        return self.trunk(embedded.view(-1, self.places.shape[-1]), self.places, wide, layers)  # same: two dimensions

@@ -86,7 +86,7 @@ class BottleneckChain(Fusion):
     def forward(self, tokens: dict[str, Tokens], size: int, g: torch.Generator) -> Fused:
         """tokens: values [P, T, D] each.  -> values [P, D] of who has the prime modality; latents as notes."""
         prime = pooled({name: part for name, part in tokens.items() if name == self.prime})
-        source = prime.get(str(self.prime)) or nobody(self.width, next(self.parameters()).device)
+        source = prime.get(str(self.prime)) or nobody(self.width, next(self.parameters()).device)  # same: a device
         values = source.values
         notes: dict[str, Tensor] = {}
         for k, stage in enumerate(self.stages):

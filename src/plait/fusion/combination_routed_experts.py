@@ -116,7 +116,7 @@ class CombinationRoutedExperts(Fusion):
 
     def _observed(self, tokens: Mapping[str, Tokens], size: int) -> Tensor:
         """Each sample's combination, [size] int64; what a Missing component made does not count."""
-        code = torch.zeros(size, dtype=torch.long, device=next(self.parameters()).device)
+        code = torch.zeros(size, dtype=torch.long, device=next(self.parameters()).device)  # same: a device
         for i, name in enumerate(self.maps):
             if name in tokens:
                 code = code + tokens[name].real().present(size).long() * 2**i

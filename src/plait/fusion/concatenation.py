@@ -41,7 +41,7 @@ class Concatenation(Fusion):
     def forward(self, tokens: dict[str, Tokens], size: int, g: torch.Generator) -> Fused:
         """tokens: values [P, T, D] each.  -> values [P, D]."""
         if not tokens:
-            none = nobody(self.width, next(self.parameters()).device)
+            none = nobody(self.width, next(self.parameters()).device)  # same: for its device
             return Fused(none.values, none.rows)
         mapped = {name: part.with_(values=self.maps[name](part.values)) for name, part in pooled(tokens).items()}
         mean = mean_over(mapped, size)

@@ -76,7 +76,7 @@ class EntropyGate(Fusion):
         """tokens: values [P, T, D] each.  -> values [P, D]."""
         said = {name: part for name, part in pooled(tokens).items() if len(part)}
         if not said:
-            none = nobody(self.width, next(self.parameters()).device)
+            none = nobody(self.width, next(self.parameters()).device)  # same: for its device
             return Fused(none.values, none.rows)
         company = mean_over(said, size)
         scores = {

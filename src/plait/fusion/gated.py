@@ -57,7 +57,7 @@ class Gated(Fusion):
     def forward(self, tokens: dict[str, Tokens], size: int, g: torch.Generator) -> Fused:
         """tokens: values [P, T, D] each.  -> values [P, D]."""
         if not tokens:
-            none = nobody(self.width, next(self.parameters()).device)
+            none = nobody(self.width, next(self.parameters()).device)  # same: for its device
             return Fused(none.values, none.rows)
         said = pooled(tokens)
         company = mean_over(said, size)

@@ -70,7 +70,7 @@ class GatedMultimodalUnit(Fusion):
         """tokens: values [P, T, D] each.  -> values [P, D]."""
         cells = pooled(tokens)
         if not cells:
-            none = nobody(self.width, next(self.parameters()).device)
+            none = nobody(self.width, next(self.parameters()).device)  # same: for its device
             return Fused(none.values, none.rows)
         said = {name: part.with_(values=torch.tanh(self.maps[name](part.values))) for name, part in cells.items()}
         values = weighed(said, self.gated(cells, size), size)
