@@ -43,3 +43,12 @@ def test_before_training_it_says_the_base_rates_of_known_labels() -> None:
 
 def test_without_any_label() -> None:
     assert built([]).logit_prior.tolist() == [0, 0]
+
+
+def test_what_it_predicts_is_a_probability_through_which_gradients_flow() -> None:
+    params = torch.tensor([[-2.0, 0.0, 3.0]], requires_grad=True)
+    found = find("heads", "multi_label")().predict(params)
+    expected = 1 / (1 + (-params.detach()).exp())
+    assert torch.allclose(found, expected)
+    (gradient,) = torch.autograd.grad(found.sum(), params)
+    assert torch.allclose(gradient, expected * (1 - expected))
