@@ -40,5 +40,5 @@ class BorrowedLatent(Missing):
                 absent = absent & ~tokens[name].present(size)
             rows = absent.nonzero().squeeze(1)
             made = tokens_of(lent[rows].unsqueeze(1), rows, made=torch.ones_like(rows, dtype=torch.bool))
-            out[name] = merge(tokens[name], made) if name in tokens else made
+            out[name] = merge(tokens[name], made) if name in tokens else made  # same: merged by row
         return Filled({name: part for name, part in out.items() if len(part)})

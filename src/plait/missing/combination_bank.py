@@ -80,7 +80,7 @@ class CombinationBank(Missing):
                 made = tokens_of(
                     self._entries(name, code[rows].tolist()), rows, made=torch.ones_like(rows, dtype=torch.bool)
                 )
-                out[name] = merge(tokens[name], made) if name in tokens else made
+                out[name] = merge(tokens[name], made) if name in tokens else made  # same: merged by row
         return Filled(out)
 
     def _entries(self, name: str, codes: list[int]) -> Tensor:

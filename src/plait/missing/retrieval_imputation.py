@@ -111,7 +111,7 @@ class RetrievalImputation(Missing):
                 continue
             rows, values = rows[found], self.restore[name](values) if self.filter else values
             made = tokens_of(values, rows, made=torch.ones_like(rows, dtype=torch.bool))
-            out[name] = merge(tokens[name], made) if name in tokens else made
+            out[name] = merge(tokens[name], made) if name in tokens else made  # same: merged by row
         return Filled(out)
 
     def _similarity(self, tokens: dict[str, Tokens], rows: Tensor, ids: Tensor) -> Tensor:
