@@ -3,28 +3,10 @@ import math
 import pytest
 import tiny
 import torch
+from pooled import COMPLETE, PARTIAL, WIDTH, built, cells
 from torch.nn import functional as F
 
-from plait.core.packed import Tokens, tokens_of
 from plait.fusion.concatenation import Concatenation
-
-WIDTH = 8
-COMPLETE = {"a": [0, 1, 2, 3], "b": [0, 1, 2, 3], "c": [0, 1, 2, 3]}
-PARTIAL = {"a": [0, 2], "b": [0, 1], "c": [0, 3]}
-
-
-def built(fusion, names="abc"):
-    torch.manual_seed(0)
-    fusion.build(tiny.spec(names, width=WIDTH), None)
-    return fusion.eval()
-
-
-def cells(present: dict[str, list[int]], seed: int = 0) -> dict[str, Tokens]:
-    g = torch.Generator().manual_seed(seed)
-    return {
-        name: tokens_of(torch.randn(len(rows), 3, WIDTH, generator=g).requires_grad_(), torch.tensor(rows))
-        for name, rows in present.items()
-    }
 
 
 def test_concatenation_of_complete_rows_is_one_linear_layer() -> None:

@@ -1,27 +1,10 @@
 import pytest
 import tiny
 import torch
+from pooled import COMPLETE, PARTIAL, WIDTH, built, cells
 
-from plait.core.packed import Packed, Tokens, tokens_of
+from plait.core.packed import Packed
 from plait.fusion.gated import Gated, softmax_over_present
-
-WIDTH = 8
-COMPLETE = {"a": [0, 1, 2, 3], "b": [0, 1, 2, 3], "c": [0, 1, 2, 3]}
-PARTIAL = {"a": [0, 2], "b": [0, 1], "c": [0, 3]}
-
-
-def built(fusion, names="abc"):
-    torch.manual_seed(0)
-    fusion.build(tiny.spec(names, width=WIDTH), None)
-    return fusion.eval()
-
-
-def cells(present: dict[str, list[int]], seed: int = 0) -> dict[str, Tokens]:
-    g = torch.Generator().manual_seed(seed)
-    return {
-        name: tokens_of(torch.randn(len(rows), 3, WIDTH, generator=g).requires_grad_(), torch.tensor(rows))
-        for name, rows in present.items()
-    }
 
 
 def test_softmax_over_present_equals_a_softmax_row_by_row() -> None:

@@ -1,32 +1,12 @@
 """Fusions over one vector per modality: mean, concatenation, gated."""
 
-import tiny
 import torch
+from pooled import COMPLETE, PARTIAL, WIDTH, built, cells
 
 from plait.core.component import find
 from plait.core.cost import multiply_adds
-from plait.core.packed import Tokens, tokens_of
 
 Concatenation, Gated, Mean = (find("fusion", name) for name in ("concatenation", "gated", "mean"))
-WIDTH = 8
-
-
-def built(fusion, names="abc"):
-    torch.manual_seed(0)
-    fusion.build(tiny.spec(names, width=WIDTH), None)
-    return fusion.eval()
-
-
-def cells(present: dict[str, list[int]], seed: int = 0) -> dict[str, Tokens]:
-    g = torch.Generator().manual_seed(seed)
-    return {
-        name: tokens_of(torch.randn(len(rows), 3, WIDTH, generator=g), torch.tensor(rows, dtype=torch.long))
-        for name, rows in present.items()
-    }
-
-
-COMPLETE = {"a": [0, 1, 2, 3], "b": [0, 1, 2, 3], "c": [0, 1, 2, 3]}
-PARTIAL = {"a": [0, 2], "b": [0, 1], "c": [0, 3]}
 
 
 def test_mean_of_what_is_there() -> None:
