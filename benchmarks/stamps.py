@@ -13,7 +13,7 @@ The features are those that Plait's frozen encoders store: efficientnet-lite0's 
 tuned baselines get the stages that Plait's default gets.  All methods learn from all training rows: Plait twice, first
 without a sixth of them, which chooses how far each modality is trusted.
 
-Intervals are of 95 %, paired: of accuracy by groups of rows (plait.measures.paired), of the others by folds,
+Intervals are of 95 %, paired: of accuracy by groups of rows (plait.catalogue.verdict), of the others by folds,
 mean d +- t(.975, J - 1) s sqrt(1 / J + n_test / n_train) (Nadeau & Bengio, Machine Learning 2003).
 
     plait fetch stamps
@@ -49,12 +49,13 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn import functional as F
 
+from plait.catalogue.verdict import of_rows
 from plait.data.cache import cache_root
 from plait.data.duplicates import equal_groups
 from plait.data.read import read
 from plait.data.splits import folds, strata
 from plait.data.table import Table
-from plait.measures import classification, paired, retrieval
+from plait.measures import classification, retrieval
 from plait.workflow.defaults import resolve
 from plait.workflow.prepare import Encoded, encode
 from plait.workflow.run import write_json
@@ -358,7 +359,9 @@ class Figures:
     def by_rows(self, first: str, second: str, groups: Array) -> dict[str, float]:
         one, two = self.sums[first], self.sums[second]
         differences = np.array([np.mean(one[row]) - np.mean(two[row]) for row in one])
-        return paired.difference(differences, groups[list(one)])._asdict()
+        found = of_rows(differences, groups[list(one)])
+        low, high = found.interval
+        return {"mean": found.difference, "low": low, "high": high, "resolution": found.resolution}
 
     def by_folds(self, first: str, second: str) -> dict[str, float]:
         """NaN for the ends if there is but one fold."""

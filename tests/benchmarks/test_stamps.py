@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scripts
 
-from plait.measures import paired
+from plait.catalogue.verdict import of_rows
 
 stamps = scripts.load("benchmarks/stamps.py")
 
@@ -17,8 +17,10 @@ def test_rows_are_averaged_over_repeats_before_they_are_compared() -> None:
         figures.add_rows("one", np.arange(3), np.array(first))
         figures.add_rows("two", np.arange(3), np.array(second))
     groups = np.array(["a", "b", "b"])
-    expected = paired.difference(np.array([1.0, 0.5, 0.5]), groups)
-    assert figures.by_rows("one", "two", groups) == pytest.approx(expected._asdict())
+    expected = of_rows(np.array([1.0, 0.5, 0.5]), groups)
+    low, high = expected.interval
+    told = {"mean": expected.difference, "low": low, "high": high, "resolution": expected.resolution}
+    assert figures.by_rows("one", "two", groups) == pytest.approx(told)
     assert figures.mean("one") == pytest.approx(5 / 6)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from plait.catalogue.verdict import Estimate, discoveries, judge, of_folds, of_rows, of_runs, reaches, together
+from plait.catalogue.verdict import OVERLAP, Estimate, discoveries, judge, of_folds, of_rows, of_runs, reaches, together
 
 
 def test_rows_that_are_their_own_groups_give_the_standard_error_of_a_mean():
@@ -18,6 +18,32 @@ def test_copies_of_a_row_tell_nothing_new():
     once, often = of_rows(values, np.arange(50)), of_rows(np.repeat(values, 7), np.repeat(np.arange(50), 7))
     assert often.se == pytest.approx(once.se)
     assert often.interval == pytest.approx(once.interval)
+
+
+def test_single_rows_as_groups_give_the_t_interval_widened():
+    values = np.random.default_rng(0).normal(0.3, 1, 50)
+    found = of_rows(values, np.arange(50))
+    low, high = stats.t.interval(0.95, 49, values.mean(), stats.sem(values))
+    assert found.difference == pytest.approx(values.mean())
+    assert found.half == pytest.approx(OVERLAP * (high - low) / 2)
+
+
+def test_repeating_every_row_within_its_group_changes_nothing():
+    values = np.random.default_rng(1).normal(0, 1, 30)
+    once, thrice = of_rows(values, np.arange(30)), of_rows(np.repeat(values, 3), np.repeat(np.arange(30), 3))
+    assert (thrice.difference, *thrice.interval) == pytest.approx((once.difference, *once.interval))
+    assert thrice.resolution == pytest.approx(once.resolution)
+
+
+def test_groups_that_move_together_widen_it():
+    values = np.repeat(np.random.default_rng(2).normal(0, 1, 20), 5)
+    alone, together = of_rows(values, np.arange(100)), of_rows(values, np.repeat(np.arange(20), 5))
+    assert together.half > 1.8 * alone.half
+
+
+def test_one_group_is_refused():
+    with pytest.raises(ValueError, match="2 groups"):
+        of_rows(np.ones(3), np.zeros(3))
 
 
 def test_trainings_that_differ_widen_the_interval_of_rows():
