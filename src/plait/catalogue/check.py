@@ -30,8 +30,8 @@ from .tables import maker, named, table
 from .verdict import Estimate, Word
 
 Array = np.ndarray[Any, np.dtype[Any]]
-MARGINS = {"genes": 0.05}
-"""What counts as a difference, by data set; .02 for the others."""
+MARGIN, MARGINS = 0.02, {"genes": 0.05}
+"""What counts as a difference, and where another one does."""
 BASELINE_SEEDS = {True: 1, False: 3}
 """Final baselines of each unit: their mean is what the method is held against.  By whether the table is made."""
 UNBOUNDED = ("log_loss", "mae", "rmse")
@@ -40,9 +40,8 @@ COUNTED = 64
 """Rows on which multiply-adds are counted."""
 AGAIN = 1_000
 """Attempts from here on are replications."""
-
-
 WITNESS = "witness"
+"""What is kept whole of the first unit, to be confirmed by."""
 SAME = 1e-3
 """By how much a probability may move when a training is repeated on another machine."""
 
@@ -64,34 +63,33 @@ class Arms:
     judged: dict[str, Judged]
 
     def difference(self) -> tuple[Estimate, Array]:
-        """Of the method's measure minus the baseline's, and what it was computed from: [U] or [n]."""
-        method, baseline = (self.judged[arm] for arm in ("method", "baseline"))
-        if self.ground.made:
-            values = method.values() - baseline.values()
-            return verdict.of_runs(values), values
-        values = method.values() - baseline.values()
+        """Of the method's measure minus the baseline's, and what it was computed from: [U] or [N]."""
+        values = self.judged["method"].values() - self.judged["baseline"].values()
         one, other = self.rows("method"), self.rows("baseline")
-        if one is None or other is None:
-            return self._of_folds(values), values
-        gaps = one - other
-        kept = ~np.isnan(gaps)
-        return verdict.of_rows(gaps[kept], self.ground.groups[kept], values), gaps
+        rows = None if one is None or other is None else one - other
+        return self._estimate(values, rows), values if rows is None else rows
 
     def level(self, arm: str) -> Estimate:
         """Of the measure itself."""
-        if self.ground.made:
-            return verdict.of_runs(self.judged[arm].values())
-        if (rows := self.rows(arm)) is not None:
-            kept = ~np.isnan(rows)
-            return verdict.of_rows(rows[kept], self.ground.groups[kept], self.judged[arm].values())
-        return self._of_folds(self.judged[arm].values())
+        return self._estimate(self.judged[arm].values(), self.rows(arm))
 
-    def _of_folds(self, values: Array) -> Estimate:
-        place = self.ground.grounds.units[0].place
-        return verdict.of_folds(values, len(place.test), len(place.train) + len(place.validation))
+    def _estimate(self, values: Array, rows: Array | None) -> Estimate:
+        """values: [U], of units.  rows: [N], NaN where a row has none; None if the measure has no rows."""
+        if self.ground.made:
+            return verdict.of_runs(values)
+        if rows is None:
+            place = self.ground.grounds.units[0].place
+            return verdict.of_folds(values, len(place.test), len(place.train) + len(place.validation))
+        kept = ~np.isnan(rows)
+        return verdict.of_rows(rows[kept], self.ground.groups[kept], values)
 
     def rows(self, arm: str) -> Array | None:
-        """[N] a measure's values per row of a collected table, the mean over repeats and seeds; None if it has none."""
+        """[N] a measure's values per row, the mean over repeats and seeds.
+
+        None if it has none, and of a made table, where each unit has rows of its own.
+        """
+        if self.ground.made:
+            return None
         total, times = np.zeros(len(self.ground.groups)), np.zeros(len(self.ground.groups))
         for unit, outcomes in zip(self.ground.grounds.units, self.judged[arm].finals, strict=True):
             for outcome in outcomes:
@@ -158,13 +156,12 @@ def check(
     tag = (name, at, attempt)
     arms, off = _both(entry, claim, tag, progress)
     found, gaps = arms.difference()
-    margin = claim.margin or MARGINS.get(named(claim.data)[0], 0.02)
-    word, reason, parts = _word(claim, arms, found, gaps, off, margin)
+    word, reason, parts = _word(claim, arms, found, gaps, off)
     if isinstance(claim.expect, AtLeast):
         parts["level"] = list(arms.level("method").interval)
     if claim.kind == "planted":
         controlled = _gains(claim, found)
-    checked = _gates(entry, claim, arms, found, word, margin, tag, controlled, progress)
+    checked = _gates(entry, claim, arms, found, word, tag, controlled, progress)
     needed = ["mechanism", "alive", "trained", "headroom", "self_null", "leak"]
     if word == "unclear":
         # An arm that broke down is the reason why nothing is clear.
@@ -176,7 +173,7 @@ def check(
         word, reason = "unclear", f"gate {stopped}"
     record = _record(claim, attempt, word, reason, found, {k: g.account() for k, g in checked.items()}, began)
     record |= {
-        "margin": margin,
+        "margin": _margin(claim),
         "p": _p(claim, found),
         "units": len(arms.ground.grounds.units),
         "rows": arms.ground.rows,
@@ -200,8 +197,7 @@ def replicated(entry: Entry, name: str, at: int, attempt: int, progress: Progres
         claim = claim.model_copy(update={"data": claim.replicate})
     arms, off = _both(entry, claim, (name, at, attempt + AGAIN), progress)
     found, gaps = arms.difference()
-    margin = claim.margin or MARGINS.get(named(claim.data)[0], 0.02)
-    word, reason, _ = _word(claim, arms, found, gaps, off, margin)
+    word, reason, _ = _word(claim, arms, found, gaps, off)
     return {
         "data": claim.data,
         "verdict": word,
@@ -280,12 +276,15 @@ def _knob(path: str, searched: Searched) -> Knob:
     return Knob(path, scale, *ends)  # type: ignore[arg-type]
 
 
-def _word(
-    claim: Claim, arms: Arms, found: Estimate, gaps: Array, off: Arms | None, margin: float
-) -> tuple[Word, str, dict[str, Any]]:
+def _margin(claim: Claim) -> float:
+    return claim.margin or MARGINS.get(named(claim.data)[0], MARGIN)
+
+
+def _word(claim: Claim, arms: Arms, found: Estimate, gaps: Array, off: Arms | None) -> tuple[Word, str, dict[str, Any]]:
     """-> verdict, reason, what a planted claim's second part found."""
     if isinstance(claim.expect, AtLeast):
         return (*verdict.reaches(arms.level("method"), claim.expect.at_least), {})
+    margin = _margin(claim)
     word, reason = verdict.judge(found, claim.expect, margin)
     if off is None:
         return word, reason, {}
@@ -311,12 +310,11 @@ def _gates(
     arms: Arms,
     found: Estimate,
     word: Word,
-    margin: float,
     tag: Tag,
     controlled: bool | None,
     progress: Progress,
 ) -> dict[str, Gate]:
-    baseline = arms.level("baseline").difference
+    margin, baseline = _margin(claim), arms.level("baseline").difference
     rises = claim.expect != "lower"
     bounded = claim.measure.removeprefix("test/") not in UNBOUNDED
     not_needed = Gate(None, "not needed")

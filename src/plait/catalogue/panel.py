@@ -143,9 +143,9 @@ def features(encoded: Encoded, size: int) -> Array:
     An absent cell is the mean of those that are there, and a column says that it is absent.
     """
     parts = []
+    every, have_all = encoded.dataset.batch(range(size)), encoded.dataset.have.numpy()
     for i, name in enumerate(encoded.dataset.names):
-        have = encoded.dataset.have[:, i].numpy()
-        cells = encoded.dataset.batch(range(size)).modalities[name]
+        have, cells = have_all[:, i], every.modalities[name]
         values = np.asarray(cells.values.float().numpy(), np.float64)
         if values.ndim > 2:
             values = values.reshape(len(values), -1, values.shape[-1]).mean(1)
