@@ -45,6 +45,15 @@ def test_points_lie_within_the_knobs_that_the_recipe_has():
         assert named <= {knob.path for knob in KNOBS}
 
 
+def test_losses_that_a_balance_component_weighs_are_not_silenced():
+    schema = read(columns(20), target="label").schema
+    plain = resolve(schema, RECIPE, ("objectives={supervised: {}, singles: {}}",))
+    blended = resolve(schema, plain, ("balance={gradient_blending: {}}",))
+    values = [{knob.path: knob.values for knob in knobs_of(recipe)} for recipe in (plain, blended)]
+    assert [found["objectives.singles.weight"] for found in values] == [(0.0, 0.3, 1.0), (0.3, 1.0)]
+    assert values[0]["width"] == values[1]["width"]
+
+
 def test_too_few_rows_or_trials_are_said():
     with pytest.raises(DataError, match="too small to tune on"):
         tune(columns(3), "label", recipe=RECIPE)

@@ -28,6 +28,8 @@ TRIALS = 16
 """Of every arm, its recipe as it stands included."""
 MORE = 8
 """Trials beyond the end of a range."""
+TOGETHER = 4
+"""Trials that one process does in turn, on a table that it reads once."""
 MOST = 0.8
 """Share of the searches that agree on an end before it is said to be too near."""
 
@@ -111,7 +113,7 @@ def judge(
     tag: from which all model seeds come.  trials: of each arm; `TRIALS` if None.  What was done before comes from the
     cache, so a second call goes on where the first one was stopped.  settings: of each arm, where nothing is searched.
     """
-    bench = _Bench(grounds, arms, measure, tag, progress, settings is None)
+    bench = _Bench(grounds, arms, measure, tag, progress)
     if settings is None:
         searches = bench.tune(TRIALS if trials is None else trials)
     else:
@@ -139,20 +141,18 @@ class _Bench:
         measure: str,
         tag: tuple[Any, ...],
         progress: Progress,
-        searches: bool,
     ) -> None:
         self.grounds, self.arms, self.measure, self.tag, self.progress = grounds, arms, measure, tag, progress
         kind = next(iter(grounds.schema.targets.values())).kind if grounds.schema.targets else ""
         self.sign = 1.0 if measure.startswith("retrieval/") or higher(measure, kind) else -1.0
-        self.count = len(arms) * (len(grounds.searches) * searches + len(grounds.units))
-        self.done = 0
+        self.done, self.count = 0, sum(arm.seeds for arm in arms) * len(grounds.units)
 
     def outcomes(self, jobs: Sequence[Sequence[Trial]]) -> list[list[Outcome]]:
         found = []
         for outcomes in run_all(jobs):
             found.append(outcomes)
-            self.done += 1
-            self.progress("trials", min(self.done, self.count), self.count)
+            self.done += len(outcomes)
+            self.progress("trials", self.done, self.count)
         return found
 
     def tune(self, trials: int) -> list[Searched]:
@@ -178,9 +178,11 @@ class _Bench:
         """[S, T] of each arm: what its trials say at each search, higher is better; -inf where one was not asked."""
         scores = [np.full((len(self.grounds.searches), len(each)), -np.inf) for each in settings]
         every, groups = range(len(self.arms)), list(dict.fromkeys(unit.searches for unit in self.grounds.units))
+        half = [-(-len(each) // 2) for each in settings]
+        self.count += sum(len(settings[a]) + half[a] * (len(group) - 1) for a in every for group in groups)
         self._ask(settings, scores, [(a, group[0], range(len(settings[a]))) for a in every for group in groups])
         better = [
-            (a, s, (-scores[a][group[0]]).argsort(kind="stable")[: -(-len(settings[a]) // 2)])
+            (a, s, (-scores[a][group[0]]).argsort(kind="stable")[: half[a]])
             for a in every
             for group in groups
             for s in group[1:]
@@ -200,11 +202,12 @@ class _Bench:
             place, seed = self.grounds.searches[s], key(*self.tag, "search", s)
             return _trial(self.grounds, self.arms[a], settings[a][t], place, self.measure, seed)
 
-        jobs = [[trial(a, s, t) for t in ts] for a, s, ts in asked]
-        for (a, s, ts), outcomes in zip(asked, self.outcomes(jobs), strict=True):
+        parts = [(a, s, list(ts)[i : i + TOGETHER]) for a, s, ts in asked for i in range(0, len(ts), TOGETHER)]
+        jobs = [[trial(a, s, t) for t in ts] for a, s, ts in parts]
+        for (a, s, ts), outcomes in zip(parts, self.outcomes(jobs), strict=True):
             values = np.array([self.sign * outcome.value for outcome in outcomes])
             # A trial that broke down is never picked.
-            scores[a][s, list(ts)] = np.where(np.isfinite(values), values, -np.inf)
+            scores[a][s, ts] = np.where(np.isfinite(values), values, -np.inf)
 
 
 def final(

@@ -164,9 +164,12 @@ def tune(
 
 
 def knobs_of(recipe: Recipe) -> list[Knob]:
-    """The knobs that a recipe has."""
+    """The knobs that a recipe has.  Losses keep some weight where balance components, which weigh them, may need them."""
     plain = recipe.dump()
-    return [knob for knob in KNOBS if _has(plain, knob.path)]
+    knobs = [knob for knob in KNOBS if _has(plain, knob.path)]
+    if not recipe.balance:
+        return knobs
+    return [replace(knob, values=tuple(v for v in knob.values if v)) if knob.values else knob for knob in knobs]
 
 
 def points(arms: Sequence[Sequence[Knob]], count: int, seed: int) -> list[list[tuple[str, ...]]]:
