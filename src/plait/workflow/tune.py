@@ -164,7 +164,7 @@ def tune(
 
 
 def knobs_of(recipe: Recipe) -> list[Knob]:
-    """The knobs that a recipe has.  Losses keep some weight where balance components, which weigh them, may need them."""
+    """The knobs that a recipe has.  Losses keep some weight where there are balance components, that weigh them."""
     plain = recipe.dump()
     knobs = [knob for knob in KNOBS if _has(plain, knob.path)]
     if not recipe.balance:
