@@ -26,6 +26,7 @@ from .entry import AtLeast, Claim, Data, Entry, Searched
 from .gates import Gate
 from .grounds import Ground, ground
 from .panel import panel
+from .results import Results
 from .tables import maker, named, table
 from .verdict import Estimate, Word
 
@@ -40,6 +41,7 @@ COUNTED = 64
 """Rows on which multiply-adds are counted."""
 AGAIN = 1_000
 """Attempts from here on are replications."""
+BOTH = ("method", "baseline")
 WITNESS = "witness"
 """What is kept whole of the first unit, to be confirmed by."""
 SAME = 1e-3
@@ -55,73 +57,10 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Arms:
-    """Both arms where a claim is checked, with what was found."""
+class Arms(Results):
+    """Both arms where a claim is checked: the method and its baseline."""
 
-    ground: Ground
     recipes: dict[str, Recipe]
-    judged: dict[str, Judged]
-
-    def difference(self) -> tuple[Estimate, Array]:
-        """Of the method's measure minus the baseline's, and what it was computed from: [U] or [N]."""
-        values = self.judged["method"].values() - self.judged["baseline"].values()
-        one, other = self.rows("method"), self.rows("baseline")
-        rows = None if one is None or other is None else one - other
-        return self._estimate(values, rows), values if rows is None else rows
-
-    def level(self, arm: str) -> Estimate:
-        """Of the measure itself."""
-        return self._estimate(self.judged[arm].values(), self.rows(arm))
-
-    def _estimate(self, values: Array, rows: Array | None) -> Estimate:
-        """values: [U], of units.  rows: [N], NaN where a row has none; None if the measure has no rows."""
-        if self.ground.made:
-            return verdict.of_runs(values)
-        if rows is None:
-            place = self.ground.grounds.units[0].place
-            return verdict.of_folds(values, len(place.test), len(place.train) + len(place.validation))
-        kept = ~np.isnan(rows)
-        return verdict.of_rows(rows[kept], self.ground.groups[kept], values)
-
-    def rows(self, arm: str) -> Array | None:
-        """[N] a measure's values per row, the mean over repeats and seeds.
-
-        None if it has none, and of a made table, where each unit has rows of its own.
-        """
-        if self.ground.made:
-            return None
-        total, times = np.zeros(len(self.ground.groups)), np.zeros(len(self.ground.groups))
-        for unit, outcomes in zip(self.ground.grounds.units, self.judged[arm].finals, strict=True):
-            for outcome in outcomes:
-                if outcome.rows is None:
-                    return None
-                seen = ~np.isnan(outcome.rows)
-                total[unit.place.test[seen]] += outcome.rows[seen]
-                times[unit.place.test[seen]] += 1
-        return np.where(times > 0, total / np.maximum(times, 1), np.nan)
-
-    def discordant(self) -> int:
-        """Groups with rows on which the arms differ; of a made table, rows over all draws."""
-        found = 0
-        differs = np.zeros(len(self.ground.groups), bool)
-        pairs = zip(self.judged["method"].finals, self.judged["baseline"].finals, strict=True)
-        for unit, (one, other) in zip(self.ground.grounds.units, pairs, strict=True):
-            apart = gates.differs(one[0], other[0], 0.0)
-            found += int(apart.sum())
-            if not self.ground.made:
-                differs[unit.place.test[apart]] = True
-        return found if self.ground.made else len(np.unique(self.ground.groups[differs]))
-
-    def noise(self) -> float | None:
-        """By how much two baselines of other seeds differ at most in 19 of 20 cases: 1.96 sqrt(2) s / sqrt(U S).
-
-        None of a made table: each draw has a seed of its own, so the interval has it already.
-        """
-        if self.ground.made:
-            return None
-        finals = self.judged["baseline"].finals
-        spread = np.mean([np.var([outcome.value for outcome in unit], ddof=1) for unit in finals])
-        return float(1.96 * np.sqrt(2 * spread / (len(finals) * len(finals[0]))))
 
     def kept(self, name: str) -> dict[str, Array]:
         """What the arms said of every row: codes of classes, or the measure's values; of the first unit, all of it.
@@ -155,7 +94,7 @@ def check(
         return Checked(_record(claim, attempt, *_counted(entry, claim), {}, began))
     tag = (name, at, attempt)
     arms, off = _both(entry, claim, tag, progress)
-    found, gaps = arms.difference()
+    found, gaps = arms.difference(*BOTH)
     word, reason, parts = _word(claim, arms, found, gaps, off)
     if isinstance(claim.expect, AtLeast):
         parts["level"] = list(arms.level("method").interval)
@@ -179,7 +118,7 @@ def check(
         "rows": arms.ground.rows,
         "method": arms.level("method").difference,
         "baseline": arms.level("baseline").difference,
-        "discordant": arms.discordant(),
+        "discordant": arms.discordant(*BOTH),
         "notes": arms.ground.notes,
         "search": {arm: _search(judged) for arm, judged in arms.judged.items()},
         **parts,
@@ -196,7 +135,7 @@ def replicated(entry: Entry, name: str, at: int, attempt: int, progress: Progres
     if claim.replicate is not None:
         claim = claim.model_copy(update={"data": claim.replicate})
     arms, off = _both(entry, claim, (name, at, attempt + AGAIN), progress)
-    found, gaps = arms.difference()
+    found, gaps = arms.difference(*BOTH)
     word, reason, _ = _word(claim, arms, found, gaps, off)
     return {
         "data": claim.data,
@@ -255,7 +194,7 @@ def _arms(
     where, arms = _set_up(entry, data, tag)
     recipes = {arm.name: arm.recipe for arm in arms}
     found = judge(where.grounds, arms, claim.measure, tag=tag, settings=settings, progress=progress)
-    return Arms(where, recipes, found)
+    return Arms(where, found, recipes)
 
 
 def _set_up(entry: Entry, data: Data, tag: Tag) -> tuple[Ground, list[Arm]]:
@@ -288,7 +227,7 @@ def _word(claim: Claim, arms: Arms, found: Estimate, gaps: Array, off: Arms | No
     word, reason = verdict.judge(found, claim.expect, margin)
     if off is None:
         return word, reason, {}
-    other, others = off.difference()
+    other, others = off.difference(*BOTH)
     more = verdict.of_runs(gaps - others)
     second, why = verdict.judge(more, claim.expect, margin)
     parts = {
@@ -324,13 +263,13 @@ def _gates(
         "control": Gate(bool(controlled), "on planted data it " + ("gains" if controlled else "was not seen to gain")),
         "trained": gates.trained(arms.judged),
         "headroom": not_needed,
-        "self_null": gates.self_null(arms.noise(), margin),
+        "self_null": gates.self_null(arms.noise("baseline"), margin),
         "strong": not_needed,
         "leak": gates.leak(found.difference, arms.ground, arms.recipes["method"], claim.measure, tag),
     }
     if claim.expect != "equal" and not isinstance(claim.expect, AtLeast):
         better = "higher" if rises else "lower"
-        out["headroom"] = gates.headroom(baseline, margin, arms.discordant(), better, bounded)
+        out["headroom"] = gates.headroom(baseline, margin, arms.discordant(*BOTH), better, bounded)
     if word == "holds" and failing(out) is None:
         try:
             values = panel(arms.ground, claim.measure, ("panel", *(tag if arms.ground.made else tag[2:])), progress)

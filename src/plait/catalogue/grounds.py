@@ -10,8 +10,8 @@ fewer than five groups, are left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from plait.data.duplicates import equal_groups
 from plait.data.splits import folds, split, strata
 from plait.data.table import Table
 from plait.workflow.nested import Grounds, Unit
-from plait.workflow.trials import Place
+from plait.workflow.trials import Load, Place
 
 from .entry import Data
 from .tables import SCARCITY, maker, named, table
@@ -96,15 +96,34 @@ def _folds(data: Data, repeats: int, attempt: Any) -> Ground:
     train, labels = (knobs.get(knob) for knob in SCARCITY)
     load = partial(_labelled, data)
     whole = load()
-    codes, groups = _codes(whole), _groups(whole)
-    content = whole.fingerprint()
-    searches: list[Place] = []
-    units: list[Unit] = []
-    seed = key(name, attempt) % 2**31
+    found = dealt(load, whole, _groups(whole), key(name, attempt) % 2**31, repeats=repeats, train=train, labels=labels)
+    left = len(table(data)) - len(whole)
+    notes = [f"{left} rows have no label, or one of a class with fewer than {FEWEST} groups."] if left else []
+    return replace(found, notes=notes)
 
-    def deal(rows: Array, k: int, repeats: int = 1) -> Iterator[tuple[Array, Array]]:
+
+def dealt(
+    load: Load,
+    whole: Table,
+    groups: Array,
+    seed: int,
+    *,
+    k: int = FOLDS,
+    repeats: int = 1,
+    train: int | None = None,
+    labels: int | None = None,
+) -> Ground:
+    """Grouped, stratified folds of a table, each with searches among its own training rows.
+
+    load: gives the table in whatever process.  groups: [N].  train, labels: rows that each training gets, and labels
+    among them.  Rows without a label are in every training and in no test.  ValueError if there are too few groups.
+    """
+    codes = _codes(whole)
+    unlabelled = np.flatnonzero(codes < 0)
+
+    def cut(rows: Array, parts: int, repeats: int = 1) -> Iterator[tuple[Array, Array]]:
         ids, together = [whole.ids[row] for row in rows], groups[rows].tolist()
-        for one, other in folds(ids, k=k, repeats=repeats, groups=together, stratify=codes[rows], seed=seed):
+        for one, other in folds(ids, k=parts, repeats=repeats, groups=together, stratify=codes[rows], seed=seed):
             yield rows[one], rows[other]
 
     def some(rows: Array, count: int | None) -> Array:
@@ -116,33 +135,93 @@ def _folds(data: Data, repeats: int, attempt: Any) -> Ground:
         kept = split(ids, fractions=(share, 0.0, 1 - share), groups=together, stratify=codes[rows], seed=seed)
         return rows[kept["train"]]
 
-    for learn, test in deal(np.arange(len(whole)), FOLDS, repeats):
-        learned = some(learn, train)
-        known = some(learned, labels)
-        hidden = np.setdiff1d(learned, known)
-        inner = [(np.union1d(fit, hidden), pick) for fit, pick in deal(known, PICKS)]
+    def outer() -> Iterator[_Fold]:
+        for learn, test in cut(np.flatnonzero(codes >= 0), k, repeats):
+            learned = some(learn, train)
+            known = some(learned, labels)
+            hidden = np.setdiff1d(learned, known)
+            yield _Fold(known, np.union1d(hidden, unlabelled), test, hidden)
+
+    return _searched(load, whole, groups, outer(), cut)
+
+
+def forward(load: Load, whole: Table, groups: Array, when: Array, *, k: int = FOLDS) -> Ground:
+    """Later rows judge what was learned from earlier ones: of k + 1 parts in order of time, each but the first.
+
+    when: [N], in whatever unit; rows of one moment, or of one group, are never on both sides.  Validation rows, and
+    those that pick the settings, are the last of what is learned from.  ValueError if a part has nothing before it.
+    """
+    codes = _codes(whole)
+
+    def earlier(rows: Array, than: Array) -> Array:
+        return rows[(when[rows] < when[than].min()) & ~np.isin(groups[rows], groups[than])]
+
+    def cut(rows: Array, parts: int) -> Iterator[tuple[Array, Array]]:
+        last = rows[np.argsort(when[rows], kind="stable")][-max(1, len(rows) // parts) :]
+        if not len(rest := earlier(rows, last)):
+            raise ValueError(f"of {len(rows)} rows none is earlier than the last of {parts} parts and of another group")
+        yield np.sort(rest), np.sort(last)
+
+    def outer() -> Iterator[_Fold]:
+        labelled = np.flatnonzero(codes >= 0)
+        for test in np.array_split(labelled[np.argsort(when[labelled], kind="stable")], k + 1)[1:]:
+            known, also = earlier(labelled, test), earlier(np.flatnonzero(codes < 0), test)
+            if not len(known):
+                raise ValueError(f"no row is earlier than the first of the {len(test)} that are to be judged")
+            yield _Fold(known, also, np.sort(test), also[:0])
+
+    return _searched(load, whole, groups, outer(), cut)
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """known: rows whose labels are learned from.  also: those learned from without.  hidden: of them, with a label."""
+
+    known: Array
+    also: Array
+    test: Array
+    hidden: Array
+
+
+def _searched(
+    load: Load,
+    whole: Table,
+    groups: Array,
+    outer: Iterable[_Fold],
+    cut: Callable[[Array, int], Iterator[tuple[Array, Array]]],
+) -> Ground:
+    """Each fold with its searches.  cut: rows into parts -> for one part after the other the rest, and the part."""
+    content = whole.fingerprint()
+    searches: list[Place] = []
+    units: list[Unit] = []
+    for fold in outer:
+        known, also = fold.known, fold.also
+        inner = [(np.union1d(fit, also), pick) for fit, pick in cut(known, PICKS)]
         first = len(searches)
         for fit, pick in inner[: min(PICKS, math.ceil(ENOUGH * PICKS / len(known)))]:
-            rest, stop = next(deal(np.setdiff1d(fit, hidden), STOP))
-            searches.append(Place(load, content, np.union1d(rest, hidden), stop, pick, hidden))
+            rest, stop = next(cut(np.setdiff1d(fit, also), STOP))
+            searches.append(Place(load, content, np.union1d(rest, also), stop, pick, fold.hidden))
         fit, pick = inner[0]
-        units.append(Unit(Place(load, content, fit, pick, test, hidden), tuple(range(first, len(searches)))))
-    left = len(table(data)) - len(whole)
-    notes = [f"{left} rows have no label, or one of a class with fewer than {FEWEST} groups."] if left else []
-    return Ground(Grounds(whole.schema, tuple(searches), tuple(units)), False, whole, groups, notes)
+        place = Place(load, content, fit, pick, fold.test, fold.hidden)
+        units.append(Unit(place, tuple(range(first, len(searches)))))
+    return Ground(Grounds(whole.schema, tuple(searches), tuple(units)), False, whole, groups)
 
 
 def _labelled(data: Data) -> Table:
     """The rows with a label, of classes that have enough groups for a fold each."""
     whole = table(data)
-    codes, groups = _codes(whole), _groups(whole)
-    target = next(iter(whole.schema.targets.values()))
-    enough = codes >= 0
-    if target.kind == "class":
-        for code in np.unique(codes[enough]):
+    return whole.take(np.flatnonzero(enough(whole, _groups(whole)) & (_codes(whole) >= 0)))
+
+
+def enough(whole: Table, groups: Array) -> Array:
+    """[N] bool: rows without a label, and those of classes that have a group for each fold."""
+    codes = _codes(whole)
+    kept = np.ones(len(whole), bool)
+    if next(iter(whole.schema.targets.values())).kind == "class":
+        for code in np.unique(codes[codes >= 0]):
             if len(np.unique(groups[codes == code])) < FEWEST:
-                enough &= codes != code
-    return whole.take(np.flatnonzero(enough))
+                kept &= codes != code
+    return kept
 
 
 def _codes(whole: Table) -> Array:

@@ -1,9 +1,10 @@
 """The baselines that any baseline is held against: none that is clearly worse than these can make a method look good.
 
-    majority        the training rows' shares of classes
+    majority        what training labels say without looking: shares of classes, rates of labels, the mean, no risk
     a single one    the default recipe on one modality, tuned
-    their ensemble  the mean of what the single ones predict, over those that a row has
-    concatenation   logistic regression on all features side by side, C tuned; an absent cell the mean, and said
+    their ensemble  the mean of what the single ones predict, over those that a row has; of risks the geometric one
+    concatenation   linear on all features side by side, its strength tuned; an absent cell the mean, and said:
+                    logistic regression for classes and labels, ridge for numbers, Cox's model for survival
     late fusion     the default recipe, the late-fusion transformer, tuned
 
 They are tuned as any arm is and judged at the same units, once for each data set and attempt.
@@ -11,28 +12,30 @@ They are tuned as any arm is and judged at the same units, once for each data se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+from plait.core.recipe import Recipe
 from plait.data.table import Table
 from plait.measures import scores
 from plait.workflow.defaults import resolve
-from plait.workflow.nested import TRIALS, Arm, judge
+from plait.workflow.nested import TRIALS, Arm, Judged, Searched, judge
 from plait.workflow.prepare import Encoded, Progress, encode, silent
-from plait.workflow.trials import Place
+from plait.workflow.trials import Outcome, Place
 
 from .grounds import Ground
 
 Array = np.ndarray[Any, np.dtype[Any]]
 STRENGTHS = tuple(float(c) for c in np.geomspace(1e-4, 1e2, TRIALS))
-"""Of the logistic regression: as many as any other arm has trials."""
+"""Of the linear models, as the inverse of their penalty: as many as any other arm has trials."""
+LATE = "late fusion"
 
 
 def panel(ground: Ground, measure: str, tag: tuple[Any, ...], progress: Progress = silent) -> dict[str, float]:
@@ -45,63 +48,73 @@ def panel(ground: Ground, measure: str, tag: tuple[Any, ...], progress: Progress
     if target.kind != "class" or not measure.startswith("test/"):
         raise ValueError(f"there is no panel of baselines for {measure} of a target of kind {target.kind}")
     whole = resolve(schema, None, ground.settings)
-    arms = [Arm("late fusion", whole)]
+    singles = single_ones(ground, whole)
+    found = judge(ground.grounds, [Arm(LATE, whole), *singles], measure, tag=tag, progress=progress)
+    every = {**found, **simple(ground, measure, {arm.name: found[arm.name] for arm in singles})}
+    return {arm: float(judged.values().mean()) for arm, judged in every.items()}
+
+
+def single_ones(ground: Ground, recipe: Recipe) -> list[Arm]:
+    """An arm for each modality that every training has a row of: of what no training row has, nobody can learn."""
     places = [*ground.grounds.searches, *(unit.place for unit in ground.grounds.units)]
-    # Of what no training row has, nobody can learn.
-    seen = [one for one in schema.modalities if all(_world(place).have[one][place.train].any() for place in places)]
-    arms += [Arm(one, whole, modalities=(one,)) for one in seen]
-    found = judge(ground.grounds, arms, measure, tag=tag, progress=progress)
-    values = {arm: list(judged.values()) for arm, judged in found.items()}
-    values |= {"majority": [], "ensemble": [], "concatenation": []}
+    names = ground.grounds.schema.modalities
+    seen = [one for one in names if all(_world(place).have[one][place.train].any() for place in places)]
+    return [Arm(one, recipe, modalities=(one,)) for one in seen]
+
+
+def simple(ground: Ground, measure: str, singles: Mapping[str, Judged]) -> dict[str, Judged]:
+    """{majority, ensemble, concatenation}: baselines that train no network.  singles: as they were judged."""
     picks = {unit.searches for unit in ground.grounds.units}
     strength = {pick: _strength([ground.grounds.searches[s] for s in pick]) for pick in picks}
+    found: dict[str, list[list[Outcome]]] = {"majority": [], "ensemble": [], "concatenation": []}
     for u, unit in enumerate(ground.grounds.units):
-        world = _world(unit.place)
-        truth = world.codes[unit.place.test]
-        singles = [found[one].finals[u][0].predicted for one in seen]
-        have = np.stack([world.have[one][unit.place.test] for one in seen], 1)
+        world, test = _world(unit.place), unit.place.test
+        prior = world.prior(unit.place)
+        each = [outcome for judged in singles.values() if (outcome := judged.finals[u][0].predicted) is not None]
+        have = np.stack([world.have[one][test] for one in singles], 1)
         predicted = {
-            "majority": np.tile(world.shares(unit.place), (len(truth), 1)),
-            "ensemble": _mean(np.stack([p for p in singles if p is not None], 1), have, world.shares(unit.place)),
-            "concatenation": world.fitted(strength[unit.searches], world.learned(unit.place), unit.place.test),
+            "majority": np.repeat(prior[None], len(test), 0),
+            "ensemble": _mean(np.stack(each, 1), have, prior, world.kind),
+            "concatenation": world.fitted(strength[unit.searches], world.learned(unit.place), test),
         }
-        for arm, probabilities in predicted.items():
-            kept = truth >= 0
-            value = scores.score("class", probabilities[kept], truth[kept])[measure.removeprefix("test/")]
-            values[arm].append(value)
-    return {arm: float(np.mean(each)) for arm, each in values.items()}
+        for arm, said in predicted.items():
+            found[arm].append([world.judged(said, test, measure.removeprefix("test/"))])
+    return {arm: Judged(Searched([()], np.zeros((0, 1))), finals) for arm, finals in found.items()}
 
 
 def told_by_one(place: Place) -> float:
     """Share of a place's test rows whose class the most telling one of all stored numbers says, by a small tree."""
     world = _world(place)
-    learned, judged = world.learned(place), place.test[world.codes[place.test] >= 0]
+    learned, judged = world.learned(place), place.test[world.known[place.test]]
+    classes = len(world.prior(place))
 
     def told(numbers: Array) -> float:
-        tree = DecisionTreeClassifier(max_leaf_nodes=max(2, 2 * world.classes), random_state=0)
-        tree.fit(numbers[learned, None], world.codes[learned])
-        return float((tree.predict(numbers[judged, None]) == world.codes[judged]).mean())
+        tree = DecisionTreeClassifier(max_leaf_nodes=max(2, 2 * classes), random_state=0)
+        tree.fit(numbers[learned, None], world.truth[learned])
+        return float((tree.predict(numbers[judged, None]) == world.truth[judged]).mean())
 
     return max(told(numbers) for numbers in world.features.T)
 
 
 def _strength(searches: Sequence[Place]) -> float:
-    """The C of the best mean accuracy over the searches."""
+    """The one with the best mean of the main measure over the searches."""
 
-    def right(strength: float, place: Place) -> float:
+    def value(strength: float, place: Place) -> float:
         world = _world(place)
-        judged = place.test[world.codes[place.test] >= 0]
-        said = world.fitted(strength, world.learned(place), judged)
-        return float((said.argmax(1) == world.codes[judged]).mean())
+        said = world.fitted(strength, world.learned(place), place.test)
+        found = world.judged(said, place.test, scores.of(world.kind).main).value
+        return found if np.isfinite(found) else -np.inf
 
-    return max(STRENGTHS, key=lambda strength: float(np.mean([right(strength, place) for place in searches])))
+    return max(STRENGTHS, key=lambda strength: float(np.mean([value(strength, place) for place in searches])))
 
 
-def _mean(each: Array, have: Array, shares: Array) -> Array:
-    """Over the modalities that a row has, [n, M, C] -> [n, C]; the shares for a row that has none."""
-    count = have.sum(1, keepdims=True)
-    total = (each * have[:, :, None]).sum(1)
-    return np.where(count > 0, total / np.maximum(count, 1), shares)
+def _mean(each: Array, have: Array, prior: Array, kind: str) -> Array:
+    """Over the modalities that a row has, [n, M, ...] -> [n, ...]; the prior for a row that has none."""
+    there = have.reshape(have.shape + (1,) * (each.ndim - 2))
+    count = there.sum(1)
+    total = ((np.log(each) if kind == "survival" else each) * there).sum(1)
+    mean = total / np.maximum(count, 1)
+    return np.where(count > 0, np.exp(mean) if kind == "survival" else mean, prior)
 
 
 class _World:
@@ -110,31 +123,79 @@ class _World:
     def __init__(self, table: Table) -> None:
         name, target = next(iter(table.schema.targets.items()))
         rows, values = table.targets(name)
-        self.codes = np.full(len(table), -1, np.int64)
-        self.codes[rows] = values
-        self.classes = len(target.classes or ())
-        recipe = resolve(table.schema)
-        encoded = encode(table, recipe)
+        self.kind, self.classes = target.kind, len(target.classes or ())
+        self.known = np.zeros(len(table), bool)
+        self.known[rows] = True
+        self.truth = np.zeros((len(table), *values.shape[1:]), values.dtype)
+        self.truth[rows] = values
+        encoded = encode(table, resolve(table.schema))
         self.have = {one: encoded.dataset.have[:, i].numpy() for i, one in enumerate(encoded.dataset.names)}
         self.features = features(encoded, len(table))
 
     def learned(self, place: Place) -> Array:
         """The labelled rows that a final model learns from."""
         rows = np.setdiff1d(np.concatenate([place.train, place.validation]), place.unlabelled)
-        found: Array = rows[self.codes[rows] >= 0]
+        found: Array = rows[self.known[rows]]
         return found
 
-    def shares(self, place: Place) -> Array:
-        """[C] of the classes."""
-        counts = np.bincount(self.codes[self.learned(place)], minlength=self.classes)
-        return np.asarray(counts / counts.sum())
+    def prior(self, place: Place) -> Array:
+        """What the labels say without looking at anything, [...]."""
+        truth = self.truth[self.learned(place)]
+        if self.kind == "class":
+            counts = np.bincount(truth, minlength=self.classes)
+            return np.asarray(counts / counts.sum())
+        return np.ones(()) if self.kind == "survival" else np.asarray(np.nanmean(truth, 0))
 
     def fitted(self, strength: float, learned: Array, asked: Array) -> Array:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
-        model.fit(self.features[learned], self.codes[learned])
-        out = np.zeros((len(asked), self.classes))
-        out[:, model[-1].classes_] = model.predict_proba(self.features[asked])
-        return out
+        """What a linear model says of rows, [n, ...]."""
+        return _LINEAR[self.kind](strength, self.features[learned], self.truth[learned], self.features[asked], self)
+
+    def judged(self, predicted: Array, rows: Array, measure: str) -> Outcome:
+        """predicted: [n, ...] of these rows, of which those without a label judge nothing."""
+        known = self.known[rows]
+        said, truth = predicted[known], self.truth[rows[known]]
+        means = scores.of(self.kind).rows(said, truth)
+        if measure not in means:
+            value = float(scores.score(self.kind, said, truth)[measure])
+            return Outcome(value, None, predicted, None, bool(np.isfinite(value)), 0.0)
+        per_row = np.full(len(rows), np.nan)
+        per_row[known] = means[measure]
+        return Outcome(float(means[measure].mean()), per_row, predicted, None, True, 0.0)
+
+
+def _classes(strength: float, x: Array, y: Array, asked: Array, world: _World) -> Array:
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000)).fit(x, y)
+    out = np.zeros((len(asked), world.classes))
+    out[:, model[-1].classes_] = model.predict_proba(asked)
+    return out
+
+
+def _labels(strength: float, x: Array, y: Array, asked: Array, world: _World) -> Array:
+    out = np.zeros((len(asked), y.shape[1]))
+    for label, column in enumerate(y.T):
+        known = ~np.isnan(column)
+        said = column[known] > 0.5
+        if said.all() or not said.any():
+            out[:, label] = said.any()
+            continue
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000)).fit(x[known], said)
+        out[:, label] = model.predict_proba(asked)[:, 1]
+    return out
+
+
+def _numbers(strength: float, x: Array, y: Array, asked: Array, world: _World) -> Array:
+    return np.asarray(make_pipeline(StandardScaler(), Ridge(1 / strength)).fit(x, y).predict(asked))
+
+
+def _risks(strength: float, x: Array, y: Array, asked: Array, world: _World) -> Array:
+    from plait.core.extras import need
+
+    surv = np.array([(event > 0, time) for time, event in y], [("event", bool), ("time", float)])
+    cox = need("sksurv.linear_model", "survival").CoxPHSurvivalAnalysis(alpha=1 / strength)
+    return np.exp(make_pipeline(StandardScaler(), cox).fit(x, surv).predict(asked))
+
+
+_LINEAR = {"class": _classes, "multi_label": _labels, "number": _numbers, "survival": _risks}
 
 
 def features(encoded: Encoded, size: int) -> Array:
