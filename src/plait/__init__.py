@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from plait.catalogue.compare import compare as compare
     from plait.core.errors import PlaitError as PlaitError
     from plait.core.recipe import Recipe as Recipe
     from plait.data.fetch import fetch as fetch
@@ -43,6 +44,7 @@ _HOME = {
     "Recipe": "plait.core.recipe",
     "Schema": "plait.data.schema",
     "Table": "plait.data.table",
+    "compare": "plait.catalogue.compare",
     "evaluate": "plait.workflow.evaluate",
     "fetch": "plait.data.fetch",
     "index": "plait.workflow.indexing",
@@ -61,6 +63,7 @@ __all__ = [
     "Schema",
     "Table",
     "__version__",
+    "compare",
     "evaluate",
     "fetch",
     "fit",

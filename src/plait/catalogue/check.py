@@ -19,10 +19,10 @@ from plait.workflow.defaults import resolve
 from plait.workflow.nested import Arm, Judged, final, judge
 from plait.workflow.prepare import Progress, silent
 from plait.workflow.trials import COUNTS, Outcome, count, run_all
-from plait.workflow.tune import Knob
 
 from . import gates, verdict
-from .entry import AtLeast, Claim, Data, Entry, Searched
+from .contenders import own_knobs
+from .entry import AtLeast, Claim, Data, Entry
 from .gates import Gate
 from .grounds import Ground, ground
 from .panel import panel
@@ -200,19 +200,9 @@ def _arms(
 def _set_up(entry: Entry, data: Data, tag: Tag) -> tuple[Ground, list[Arm]]:
     where = ground(data, tag, entry.repeats)
     schema, settings = where.grounds.schema, where.settings
-    own = tuple(_knob(path, searched) for path, searched in entry.knobs.items())
-    method = Arm("method", resolve(schema, entry.recipe, settings), own)
+    method = Arm("method", resolve(schema, entry.recipe, settings), own_knobs(entry))
     baseline = Arm("baseline", resolve(schema, entry.baseline, settings), seeds=BASELINE_SEEDS[where.made])
     return where, [method, baseline]
-
-
-def _knob(path: str, searched: Searched) -> Knob:
-    if searched.choice is not None:
-        return Knob(path, "choice", values=tuple(searched.choice))
-    scale = "log" if searched.log is not None else "linear"
-    ends = searched.log or searched.linear
-    assert ends is not None
-    return Knob(path, scale, *ends)  # type: ignore[arg-type]
 
 
 def _margin(claim: Claim) -> float:

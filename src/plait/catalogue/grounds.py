@@ -10,10 +10,10 @@ fewer than five groups, are left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -120,11 +120,7 @@ def dealt(
     """
     codes = _codes(whole)
     unlabelled = np.flatnonzero(codes < 0)
-
-    def cut(rows: Array, parts: int, repeats: int = 1) -> Iterator[tuple[Array, Array]]:
-        ids, together = [whole.ids[row] for row in rows], groups[rows].tolist()
-        for one, other in folds(ids, k=parts, repeats=repeats, groups=together, stratify=codes[rows], seed=seed):
-            yield rows[one], rows[other]
+    cut = _grouped(whole, groups, codes, seed)
 
     def some(rows: Array, count: int | None) -> Array:
         """As many of the rows, classes in their shares."""
@@ -136,13 +132,22 @@ def dealt(
         return rows[kept["train"]]
 
     def outer() -> Iterator[_Fold]:
-        for learn, test in cut(np.flatnonzero(codes >= 0), k, repeats):
+        for learn, test in cut(np.flatnonzero(codes >= 0), k, repeats=repeats):
             learned = some(learn, train)
             known = some(learned, labels)
             hidden = np.setdiff1d(learned, known)
             yield _Fold(known, np.union1d(hidden, unlabelled), test, hidden)
 
     return _searched(load, whole, groups, outer(), cut)
+
+
+def given(load: Load, whole: Table, groups: Array, test: Array, seed: int) -> Ground:
+    """Rows that are given judge what was learned from all others: one unit.  test: rows, of which some have a label."""
+    codes = _codes(whole)
+    labelled, unlabelled = np.flatnonzero(codes >= 0), np.flatnonzero(codes < 0)
+    known, also = np.setdiff1d(labelled, test), np.setdiff1d(unlabelled, test)
+    fold = _Fold(known, also, np.intersect1d(labelled, test), also[:0])
+    return _searched(load, whole, groups, [fold], _grouped(whole, groups, codes, seed))
 
 
 def forward(load: Load, whole: Table, groups: Array, when: Array, *, k: int = FOLDS) -> Ground:
@@ -156,7 +161,7 @@ def forward(load: Load, whole: Table, groups: Array, when: Array, *, k: int = FO
     def earlier(rows: Array, than: Array) -> Array:
         return rows[(when[rows] < when[than].min()) & ~np.isin(groups[rows], groups[than])]
 
-    def cut(rows: Array, parts: int) -> Iterator[tuple[Array, Array]]:
+    def cut(rows: Array, parts: int, repeats: int = 1) -> Iterator[tuple[Array, Array]]:
         last = rows[np.argsort(when[rows], kind="stable")][-max(1, len(rows) // parts) :]
         if not len(rest := earlier(rows, last)):
             raise ValueError(f"of {len(rows)} rows none is earlier than the last of {parts} parts and of another group")
@@ -173,6 +178,12 @@ def forward(load: Load, whole: Table, groups: Array, when: Array, *, k: int = FO
     return _searched(load, whole, groups, outer(), cut)
 
 
+class _Cut(Protocol):
+    """Rows into parts -> for one part after the other the rest, and the part."""
+
+    def __call__(self, rows: Array, parts: int, repeats: int = 1) -> Iterator[tuple[Array, Array]]: ...
+
+
 @dataclass(frozen=True)
 class _Fold:
     """known: rows whose labels are learned from.  also: those learned from without.  hidden: of them, with a label."""
@@ -183,14 +194,25 @@ class _Fold:
     hidden: Array
 
 
+def _grouped(whole: Table, groups: Array, codes: Array, seed: int) -> _Cut:
+    """Stratified parts that tear no group."""
+
+    def cut(rows: Array, parts: int, repeats: int = 1) -> Iterator[tuple[Array, Array]]:
+        ids, together = [whole.ids[row] for row in rows], groups[rows].tolist()
+        for one, other in folds(ids, k=parts, repeats=repeats, groups=together, stratify=codes[rows], seed=seed):
+            yield rows[one], rows[other]
+
+    return cut
+
+
 def _searched(
     load: Load,
     whole: Table,
     groups: Array,
     outer: Iterable[_Fold],
-    cut: Callable[[Array, int], Iterator[tuple[Array, Array]]],
+    cut: _Cut,
 ) -> Ground:
-    """Each fold with its searches.  cut: rows into parts -> for one part after the other the rest, and the part."""
+    """Each fold with its searches."""
     content = whole.fingerprint()
     searches: list[Place] = []
     units: list[Unit] = []

@@ -10,7 +10,7 @@ t-interval over folds is wider and takes its place.  Measures that are no means 
     d +- t(.975, J - 1) s sqrt(1 / J + n_test / n_rest)
 
 Source: Nadeau and Bengio, "Inference for the generalization error", Machine Learning 2003; many claims at once:
-Benjamini and Hochberg, J. R. Statist. Soc. B 1995.
+Benjamini and Hochberg, J. R. Statist. Soc. B 1995; many tests of one comparison: Holm, Scand. J. Statist. 1979.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 from scipy.stats import false_discovery_control
 
 Array = NDArray[Any]
@@ -53,6 +53,17 @@ class Estimate:
     def resolution(self) -> float:
         """The difference that could have been seen."""
         return SEEN * self.se
+
+    def seen_from(self, tests: int) -> float:
+        """The difference that could have been seen by the strictest of as many tests that share one level (Holm)."""
+        return float(ndtri(1 - 0.025 / tests) + ndtri(0.8)) * self.se
+
+    @property
+    def p(self) -> float:
+        """Two-sided, of `there is no difference`."""
+        if self.se == 0:
+            return float(self.difference == 0)
+        return float(2 * stdtr(self.df, -abs(self.difference) / self.se))
 
     def p_above(self, value: float) -> float:
         """One-sided p of `the difference is at most value`."""
@@ -133,6 +144,18 @@ def together(words: list[Word]) -> Word:
     if "contradicted" in words:
         return "contradicted"
     return "holds" if words and set(words) == {"holds"} else "unclear"
+
+
+def holm(p: Array) -> Array:
+    """[K] p values so raised that calling those below a level different errs anywhere at most as often as it says.
+
+    The k-th smallest of K becomes the largest of (K - j + 1) p_j over j <= k.  Source: Holm, Scand. J. Statist. 1979.
+    """
+    order = np.argsort(p, kind="stable")
+    raised = np.maximum.accumulate((len(p) - np.arange(len(p))) * np.asarray(p, np.float64)[order])
+    out = np.empty(len(p))
+    out[order] = np.minimum(raised, 1.0)
+    return out
 
 
 def discoveries(p: Array, q: float = 0.10) -> Array:

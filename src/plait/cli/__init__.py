@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from plait.core.errors import PlaitError
 
-from . import catalogue, data, learn, parts, use
+from . import catalogue, data, judge, learn, parts, use
 
 
 class _Group(TyperGroup):
@@ -65,6 +65,7 @@ for _command in (
     use.index,
     use.search,
     learn.tune,
+    judge.compare,
     data.fetch,
     parts.components,
     catalogue.claim,

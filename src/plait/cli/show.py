@@ -76,6 +76,28 @@ def tuned(account: Mapping[str, Any]) -> Renderables:
     ]
 
 
+def compared(account: Mapping[str, Any], out: Path | None) -> Renderables:
+    """Of `plait compare`: the answer first, then what it rests on."""
+    tests = {test["a"]: test for test in account["tests"]}
+    lines = []
+    for row in account["rows"]:
+        test, cost = tests.get(row["recipe"]), row["cost"] or {}
+        found = "control" if test is None else f"{_signed(test['difference'])} {_range(test['interval'])}"
+        p = "" if test is None else _figure(test["p_corrected"])
+        paid = [_count(cost.get(key)) for key in ("seconds", "memory", "parameters", "multiply_adds")]
+        lines.append((row["recipe"], f"{_figure(row['mean'])} {_range(row['interval'])}", found, p, *paid))
+    minus = f"minus {account['control']}"
+    head = ("recipe", account["measure"], minus, "p (Holm)", "seconds", "MiB", "parameters", "multiply-adds")
+    folds = account["folds"] * account["repeats"]
+    return [
+        _titled(f"Compared by {account['target']}", account["words"]),
+        _table(f"{account['trials']} trials each, judged {folds} times", head, lines),
+        _list("Left out", [f"{name}: {why}" for name, why in account["left_out"].items()]),
+        _list("Notes", account["notes"]),
+        _line(f"Written: {out / 'compare.json'}, {out / 'forest.svg'}" if out else ""),
+    ]
+
+
 def where(run: Path) -> Text | None:
     """Where a run is, and its report if there is one."""
     report = run / "report.html"
@@ -315,6 +337,10 @@ def _line(text: str) -> Text | None:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _count(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def _signed(value: float | None) -> str:

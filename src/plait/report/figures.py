@@ -161,6 +161,36 @@ def dots(rows: Sequence[tuple[str, Value | None, Value | None]], measure: str) -
 
 
 @_styled
+def forest(rows: Sequence[tuple[str, Value, str]], measure: str, mark: float | None = None) -> str:
+    """Levels with their intervals.  rows: (label, value, group), drawn from top to bottom; `asked` ones stand out.
+
+    mark: the control's level, as a line.
+    """
+    wide, step = 6.4, 0.27
+    figure = _figure(wide, 0.62 + step * len(rows))
+    high = figure.get_figheight()
+    axes = figure.add_axes((0.3, 0.5 / high, 0.42, (high - 0.62) / high))
+    if mark is not None:
+        axes.axvline(mark, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
+    for line, (label, (value, between), group) in enumerate(rows):
+        colour, shape = {"asked": (SINGLE, "D"), "control": (INK, "o")}.get(group, (FUSED, "s"))
+        if between is not None and all(map(defined, between)):
+            axes.plot(between, [line, line], color=colour, linewidth=1.5, solid_capstyle="round")
+        axes.plot(value, line, marker=shape, color=colour, markersize=4.8, linestyle="none")
+        row = axes.get_yaxis_transform()
+        axes.text(-0.03, line, _short(label, 30), ha="right", va="center", transform=row)
+        said = f"{number(value, measure)}   {interval(between, measure)}".rstrip()
+        axes.text(1.04, line, said, ha="left", va="center", size=7.5, color=MUTED, transform=row)
+    axes.set(ylim=(len(rows) - 0.4, -0.6), yticks=[])
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x", color=LINE, linewidth=0.7)
+    axes.set_xlabel(name(measure), color=MUTED, size=8)
+    axes.xaxis.get_major_locator().set_params(nbins=5)
+    _percent(axes.xaxis, measure)
+    return _svg(figure, "forest", f"{name(measure)} of each recipe with its 95 % interval")
+
+
+@_styled
 def grid(patterns: Sequence[Mapping[str, Any]], names: Sequence[str], measure: str, higher: bool = True) -> str:
     """A heat map of what is left when only some modalities are seen, the best first, those on few rows last.
 

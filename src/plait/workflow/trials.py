@@ -120,13 +120,13 @@ def run(trial: Trial) -> Outcome:
     path = _path(trial)
     if (kept := _read(path)) is not None:
         return kept
-    outcome = _train(trial)
+    found = _train(trial)
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {name: value for name in ("rows", "predicted") if (value := getattr(outcome, name)) is not None}
-    told = json.dumps([outcome.value, outcome.best, outcome.finite, outcome.seconds])
+    arrays = {name: value for name in ("rows", "predicted") if (value := getattr(found, name)) is not None}
+    told = json.dumps([found.value, found.best, found.finite, found.seconds])
     with writing(path) as part, part.open("wb") as file:
         np.savez_compressed(file, told=np.array(told), **arrays)
-    return outcome
+    return found
 
 
 def run_all(jobs: Sequence[Sequence[Trial]]) -> Iterator[list[Outcome]]:
@@ -178,6 +178,19 @@ def count(table: Table, recipe: Recipe, measure: str) -> int:
     return multiply_adds(lambda: _decide(network, batch))
 
 
+def counts(trial: Trial) -> tuple[int, float]:
+    """Parameters of a trial's network, and the multiply-adds with which it predicts a test row, on average."""
+    table, _, encoded = prepared(trial)
+    encoded = trained_on(_seen(trial, encoded), trial.place.train)
+    network = _untrained(table, trial.recipe, encoded)
+    rows = trial.place.test[:COUNTED].tolist()
+    batch = encoded.dataset.batch(rows)
+    network.eval()
+    return parameters(network), multiply_adds(lambda: _decide(network, batch)) / max(1, len(rows))
+
+
+COUNTED = 256
+"""Rows on which multiply-adds are counted."""
 COUNTS = ("cost/multiply_adds", "cost/parameters")
 
 
@@ -223,21 +236,20 @@ def _train(trial: Trial) -> Outcome:
     # However many are free, or what it finds would depend on what else was left to do.
     torch.set_num_threads(1)
     try:
-        return _trained(trial)
+        return outcome(trial)
     finally:
         torch.set_num_threads(threads)
 
 
-def _trained(trial: Trial) -> Outcome:
+def outcome(trial: Trial) -> Outcome:
+    """What a trial finds, with the threads that there are and without a look at the cache."""
     began = time.perf_counter()
-    table, seen, encoded = _prepared(trial)
+    table, seen, encoded = prepared(trial)
     recipe, place = trial.recipe, trial.place
     if not trial.final:
         once = recipe.training.model_copy(update={"refit": False})
         recipe = recipe.model_copy(update={"training": once})
-    if trial.modalities is not None:
-        encoders = {name: encoded.encoders[name] for name in trial.modalities}
-        encoded = Encoded(encoded.dataset.only(trial.modalities), encoders)
+    encoded = _seen(trial, encoded)
     rows = {"train": place.train, "validation": place.validation, "test": place.test[:0]}
     fitted = train(seen, encoded, recipe, rows, seed=trial.seed, watched=False)
     truth = {name: table.targets(name) for name in table.schema.targets}
@@ -248,6 +260,14 @@ def _trained(trial: Trial) -> Outcome:
     picked = (int(best["epoch"]), int(last["epoch"])) if best else None
     finite = bool(np.isfinite(losses).all()) and bool(np.isfinite(value))
     return Outcome(value, per_row, predicted, picked, finite, time.perf_counter() - began)
+
+
+def _seen(trial: Trial, encoded: Encoded) -> Encoded:
+    """The modalities that a trial may see."""
+    if trial.modalities is None:
+        return encoded
+    encoders = {name: encoded.encoders[name] for name in trial.modalities}
+    return Encoded(encoded.dataset.only(trial.modalities), encoders)
 
 
 def _as_learned(table: Table, trial: Trial) -> Table:
@@ -270,7 +290,7 @@ def _as_learned(table: Table, trial: Trial) -> Table:
     return table.with_column(target.columns[0], said)
 
 
-def _prepared(trial: Trial) -> tuple[Table, Table, Encoded]:
+def prepared(trial: Trial) -> tuple[Table, Table, Encoded]:
     """-> the table, the same as training may see it, and its stored cells; kept for the next trial of the same."""
     key = json.dumps([trial.place.key(), trial.shuffled and trial.seed, trial.recipe.encoders], sort_keys=True)
     if key not in _LAST:

@@ -1,0 +1,99 @@
+"""A comparison in plain words: what was shown, what was not, and what could have been seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from plait.report.words import is_share, name
+
+from .panel import LATE
+
+if TYPE_CHECKING:
+    from .compare import Compared, Test
+
+LEVEL = 0.05
+KNOWN = {LATE: "the tuned late-fusion transformer", "concatenation": "a linear model on all features"}
+
+
+def sentences(found: Compared) -> Iterator[str]:
+    """Fusion against the best single modality first, then the recipes, then what picking the best is worth."""
+    by_name = {test.a: test for test in found.tests}
+    if found.control == LATE:
+        yield _fusion(found, by_name["best single"])
+        yield _plain(found, by_name["concatenation"])
+    if found.recipes:
+        yield from _recipes(found, [by_name[name] for name in found.recipes if name in by_name])
+    if found.picked is not None:
+        best, reached = found.picked.recipe, _level(found.picked.mean, found.measure)
+        yield (
+            f"The best is {KNOWN.get(best, best)} with {reached} {name(found.measure)}; whoever picks the best one on "
+            f"other folds gets {_level(found.picked.corrected, found.measure)}."
+        )
+
+
+def _fusion(found: Compared, test: Test) -> str:
+    """The control is fusion: gains are turned around."""
+    single = f"the best single modality ({found.single})"
+    gain, low, high = _gain(found, test, turned=True)
+    if test.p_corrected < LEVEL:
+        if gain > 0:
+            return f"Fusion beats {single} by {_size(gain, found)} ({_range(low, high, found)})."
+        return f"Fusion is worse than {single} by {_size(-gain, found)} ({_range(-high, -low, found)})."
+    return f"Fusion was not shown to differ from {single}: {_seen(gain, low, high, test, found)}."
+
+
+def _plain(found: Compared, test: Test) -> str:
+    gain, low, high = _gain(found, test)
+    if test.p_corrected < LEVEL:
+        word, size = ("better", gain) if gain > 0 else ("worse", -gain)
+        ends = (low, high) if gain > 0 else (-high, -low)
+        return f"{KNOWN['concatenation'].capitalize()} is {word} by {_size(size, found)} ({_range(*ends, found)})."
+    seen = _seen(gain, low, high, test, found)
+    return f"{KNOWN['concatenation'].capitalize()} was not shown to differ from it: {seen}."
+
+
+def _recipes(found: Compared, tests: list[Test]) -> Iterator[str]:
+    control = KNOWN.get(found.control, found.control)
+    many = f"{len(tests)} recipe{'s' if len(tests) > 1 else ''}"
+    better = [test for test in tests if test.p_corrected < LEVEL and _gain(found, test)[0] > 0]
+    worse = [test for test in tests if test.p_corrected < LEVEL and _gain(found, test)[0] < 0]
+    assert found.resolution is not None
+    if better:
+        named = ", ".join(f"{test.a} (by {_size(_gain(found, test)[0], found)})" for test in better)
+        yield f"{len(better)} of {many} {'beat' if len(better) > 1 else 'beats'} {control}: {named}."
+    else:
+        none = f"None of {many} beats" if len(tests) > 1 else f"{tests[0].a} was not shown to beat"
+        yield f"{none} {control}; we could have seen a difference of {_size(found.resolution, found)}."
+    if worse:
+        yield f"{len(worse)} {'are' if len(worse) > 1 else 'is'} worse: {', '.join(test.a for test in worse)}."
+
+
+def _gain(found: Compared, test: Test, turned: bool = False) -> tuple[float, float, float]:
+    """-> the difference with its ends, so that more is better; of the control, if turned."""
+    ends = (test.found.difference, *test.found.interval)
+    if found.higher != turned:
+        return ends
+    return -ends[0], -ends[2], -ends[1]
+
+
+def _seen(gain: float, low: float, high: float, test: Test, found: Compared) -> str:
+    could = _size(test.found.resolution, found)
+    # An interval is of one test, and there are many.
+    alone = f" by itself, not among {len(found.tests)} tests" if low > 0 or high < 0 else ""
+    return f"{_size(gain, found)} ({_range(low, high, found)}{alone}), and a difference of {could} could have been seen"
+
+
+def _size(value: float, found: Compared) -> str:
+    if is_share(found.measure):
+        return f"{100 * value:.1f} points"
+    return f"{value:.3g} {name(found.measure)}"
+
+
+def _range(low: float, high: float, found: Compared) -> str:
+    scale, form = (100, ".1f") if is_share(found.measure) else (1, ".3g")
+    return f"95 % {scale * low:{form}} to {scale * high:{form}}"
+
+
+def _level(value: float, measure: str) -> str:
+    return f"{100 * value:.1f} %" if is_share(measure) else f"{value:.3g}"
