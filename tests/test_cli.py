@@ -296,6 +296,22 @@ def test_tune_writes_a_recipe_that_fit_takes(home):
     assert "--recipe" in shown
 
 
+def test_compare_answers_in_words_and_keeps_them(home, tmp_path):
+    small = ("--set", "training.epochs=1", "--set", "width=8", "--ignore", "photo", "--ignore", "caption")
+    folds = ("--trials", 1, "--folds", 2, "--out", tmp_path / "found")
+    compare = ("compare", home / "items.csv", "--target", "colour", *small, *folds)
+    account = said(*compare)
+    assert {"recipe", "mean", "interval", "cost"} <= set(account["rows"][0])
+    assert {"a", "b", "difference", "interval", "p", "p_corrected"} <= set(account["tests"][0])
+    assert account["words"].startswith("Fusion ")
+    assert json.loads((tmp_path / "found" / "compare.json").read_text())["words"] == account["words"]
+    assert (tmp_path / "found" / "forest.svg").read_text().startswith("<svg")
+    shown = call(*compare).stdout
+    assert all(word in shown for word in ("p (Holm)", "late fusion", "concatenation", "Written"))
+    assert "one of them" in refused(*compare, "--family", "fusion", "--all-quick")
+    assert "There is no family 'fusio'" in refused(*compare, "--family", "fusio")
+
+
 def test_a_figure_that_is_not_defined_is_null(home, tmp_path):
     parts = ["train"] * 40 + ["validation"] * 7 + ["test"]
     rows = [{**row, "split": part} for row, part in zip(items.rows(), parts, strict=True)]

@@ -1,8 +1,21 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from plait.catalogue.verdict import OVERLAP, Estimate, discoveries, judge, of_folds, of_rows, of_runs, reaches, together
+from plait.catalogue.verdict import (
+    OVERLAP,
+    Estimate,
+    discoveries,
+    holm,
+    judge,
+    of_folds,
+    of_rows,
+    of_runs,
+    reaches,
+    together,
+)
 
 
 def test_rows_that_are_their_own_groups_give_the_standard_error_of_a_mean():
@@ -146,3 +159,39 @@ def test_too_little_to_estimate_from_is_refused():
         of_rows(np.zeros(3), np.zeros(3))
     with pytest.raises(ValueError, match="2 differences"):
         of_runs(np.zeros(1))
+
+
+def test_a_two_sided_p_is_that_of_the_t_test():
+    values = np.random.default_rng(5).normal(0.3, 1, 20)
+    found = of_runs(values)
+    assert found.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    assert Estimate(-found.difference, found.se, found.df).p == pytest.approx(found.p)
+    assert Estimate(0.0, 0.0, 4).p == 1.0
+    assert Estimate(0.1, 0.0, 4).p == 0.0
+
+
+def test_holm_is_the_closed_test_of_bonferroni():
+    """A hypothesis falls only if every set of hypotheses with it falls, each by its smallest p times its size."""
+    p = np.array([0.01, 0.04, 0.03, 0.005, 0.2])
+    expected = [
+        max(
+            min(1.0, size * min(p[list(some)]))
+            for size in range(1, 6)
+            for some in combinations(range(5), size)
+            if i in some
+        )
+        for i in range(5)
+    ]
+    assert holm(p) == pytest.approx(expected)
+    assert holm(np.array([0.03])) == pytest.approx([0.03])
+    assert holm(np.array([])).shape == (0,)
+
+
+@pytest.mark.parametrize("tests", [1, 8])
+def test_what_could_be_seen_is_seen_in_four_of_five_cases(tests):
+    found = Estimate(0.0, 1.0, 10**6)
+    size = found.seen_from(tests)
+    drawn = np.random.default_rng(6).normal(size, 1, 20_000)
+    level = 0.05 / tests
+    assert np.mean(2 * stats.norm.sf(np.abs(drawn)) < level) == pytest.approx(0.8, abs=0.01)
+    assert Estimate(0.0, 1.0, 10**6).seen_from(1) == pytest.approx(found.resolution, abs=0.01)

@@ -12,6 +12,7 @@ DRAWN = {
     "presence": lambda: figures.presence({("a", "b"): 30, ("a",): 5, (): 1}, ["a", "b", "c"]),
     "curves": lambda: figures.curves({"train": [(0, 2.0), (1, 1.0)], "validation": [(0, 2.1), (1, 1.5)]}, "loss", 1),
     "dots": lambda: figures.dots([("all", None, (0.8, (0.7, 0.9))), ("a", (0.6, None), (0.7, None))], "accuracy"),
+    "forest": lambda: figures.forest([("one", (0.8, (0.7, 0.9)), "asked"), ("two", (0.6, None), "")], "accuracy", 0.7),
     "grid": lambda: figures.grid([{"present": ["a"], "rows": 60, "r2": 0.123}], ["a", "b"], "r2"),
     "matrix": lambda: figures.matrix(np.array([[np.nan, 0.25], [0.5, np.nan]]), ["a", "b"], "recall@10"),
     "reliability": lambda: figures.reliability(BINS),

@@ -55,7 +55,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Test:
+class Tested:
     """a minus b, b the control.  p_corrected: by Holm, over all tests."""
 
     a: str
@@ -92,7 +92,7 @@ class Compared:
     higher: bool
     control: str
     rows: list[Row]
-    tests: list[Test]
+    tests: list[Tested]
     recipes: list[str]
     single: str
     resolution: float | None
@@ -275,10 +275,10 @@ def _sum(each: Sequence[Cost]) -> Cost:
     )
 
 
-def _tests(results: Results, control: str, others: Sequence[str]) -> list[Test]:
+def _tests(results: Results, control: str, others: Sequence[str]) -> list[Tested]:
     found = [results.difference(other, control)[0] for other in others]
     raised = holm(np.array([one.p for one in found]))
-    return [Test(a, control, one, float(p)) for a, one, p in zip(others, found, raised, strict=True)]
+    return [Tested(a, control, one, float(p)) for a, one, p in zip(others, found, raised, strict=True)]
 
 
 def _picked(results: Results, names: Sequence[str], repeats: int, rises: bool) -> Picked | None:

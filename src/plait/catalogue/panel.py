@@ -36,6 +36,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 STRENGTHS = tuple(float(c) for c in np.geomspace(1e-4, 1e2, TRIALS))
 """Of the linear models, as the inverse of their penalty: as many as any other arm has trials."""
 LATE = "late fusion"
+TINY = 1e-30
+"""Least risk."""
 
 
 def panel(ground: Ground, measure: str, tag: tuple[Any, ...], progress: Progress = silent) -> dict[str, float]:
@@ -112,7 +114,7 @@ def _mean(each: Array, have: Array, prior: Array, kind: str) -> Array:
     """Over the modalities that a row has, [n, M, ...] -> [n, ...]; the prior for a row that has none."""
     there = have.reshape(have.shape + (1,) * (each.ndim - 2))
     count = there.sum(1)
-    total = ((np.log(each) if kind == "survival" else each) * there).sum(1)
+    total = np.where(there, np.log(np.clip(each, TINY, 1 / TINY)) if kind == "survival" else each, 0.0).sum(1)
     mean = total / np.maximum(count, 1)
     return np.where(count > 0, np.exp(mean) if kind == "survival" else mean, prior)
 
@@ -192,7 +194,9 @@ def _risks(strength: float, x: Array, y: Array, asked: Array, world: _World) -> 
 
     surv = np.array([(event > 0, time) for time, event in y], [("event", bool), ("time", float)])
     cox = need("sksurv.linear_model", "survival").CoxPHSurvivalAnalysis(alpha=1 / strength)
-    return np.exp(make_pipeline(StandardScaler(), cox).fit(x, surv).predict(asked))
+    hazard = make_pipeline(StandardScaler(), cox).fit(x, surv).predict(asked)
+    # With next to no penalty the fit may run away; risks then end where numbers do.
+    return np.clip(np.exp(np.nan_to_num(hazard)), TINY, 1 / TINY)
 
 
 _LINEAR = {"class": _classes, "multi_label": _labels, "number": _numbers, "survival": _risks}

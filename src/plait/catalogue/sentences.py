@@ -10,7 +10,7 @@ from plait.report.words import is_share, name
 from .panel import LATE
 
 if TYPE_CHECKING:
-    from .compare import Compared, Test
+    from .compare import Compared, Tested
 
 LEVEL = 0.05
 KNOWN = {LATE: "the tuned late-fusion transformer", "concatenation": "a linear model on all features"}
@@ -32,7 +32,7 @@ def sentences(found: Compared) -> Iterator[str]:
         )
 
 
-def _fusion(found: Compared, test: Test) -> str:
+def _fusion(found: Compared, test: Tested) -> str:
     """The control is fusion: gains are turned around."""
     single = f"the best single modality ({found.single})"
     gain, low, high = _gain(found, test, turned=True)
@@ -43,7 +43,7 @@ def _fusion(found: Compared, test: Test) -> str:
     return f"Fusion was not shown to differ from {single}: {_seen(gain, low, high, test, found)}."
 
 
-def _plain(found: Compared, test: Test) -> str:
+def _plain(found: Compared, test: Tested) -> str:
     gain, low, high = _gain(found, test)
     if test.p_corrected < LEVEL:
         word, size = ("better", gain) if gain > 0 else ("worse", -gain)
@@ -53,7 +53,7 @@ def _plain(found: Compared, test: Test) -> str:
     return f"{KNOWN['concatenation'].capitalize()} was not shown to differ from it: {seen}."
 
 
-def _recipes(found: Compared, tests: list[Test]) -> Iterator[str]:
+def _recipes(found: Compared, tests: list[Tested]) -> Iterator[str]:
     control = KNOWN.get(found.control, found.control)
     many = f"{len(tests)} recipe{'s' if len(tests) > 1 else ''}"
     better = [test for test in tests if test.p_corrected < LEVEL and _gain(found, test)[0] > 0]
@@ -69,7 +69,7 @@ def _recipes(found: Compared, tests: list[Test]) -> Iterator[str]:
         yield f"{len(worse)} {'are' if len(worse) > 1 else 'is'} worse: {', '.join(test.a for test in worse)}."
 
 
-def _gain(found: Compared, test: Test, turned: bool = False) -> tuple[float, float, float]:
+def _gain(found: Compared, test: Tested, turned: bool = False) -> tuple[float, float, float]:
     """-> the difference with its ends, so that more is better; of the control, if turned."""
     ends = (test.found.difference, *test.found.interval)
     if found.higher != turned:
@@ -77,7 +77,7 @@ def _gain(found: Compared, test: Test, turned: bool = False) -> tuple[float, flo
     return -ends[0], -ends[2], -ends[1]
 
 
-def _seen(gain: float, low: float, high: float, test: Test, found: Compared) -> str:
+def _seen(gain: float, low: float, high: float, test: Tested, found: Compared) -> str:
     could = _size(test.found.resolution, found)
     # An interval is of one test, and there are many.
     alone = f" by itself, not among {len(found.tests)} tests" if low > 0 or high < 0 else ""

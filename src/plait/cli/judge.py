@@ -48,7 +48,7 @@ def compare(
     Minutes to hours; what was trained is kept, so the same command goes on where it was stopped.
     """
     if sum(map(bool, (recipes, family, all_quick))) > 1:
-        raise typer.BadParameter("name recipes, or a family, or say --all-quick", param_hint="--recipes")
+        raise typer.BadParameter("--recipes, --family, --all-quick: say one of them", param_hint="--recipes")
     kinds = options.pairs(kind, "--kind")
 
     from plait.catalogue.compare import compare as run
