@@ -1,0 +1,1 @@
+"""What a modality is worth, also where cells are missing."""
