@@ -1,0 +1,1 @@
+"""The geometry of embedding spaces, and probes of representations."""
