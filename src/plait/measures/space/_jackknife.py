@@ -33,10 +33,12 @@ def jackknife(
     blocks: int = 20,
     seed: int = 0,
     level: float = 0.95,
+    within: Mapping[str, tuple[float, float]],
 ) -> dict[str, Interval]:
     """Interval of each number that `statistic(rows)` gives; rows: [n] of 0 .. size - 1, in order, without repeats.
 
-    Whole groups [size] are left out together.  With fewer groups than blocks, one at a time.  NaN on fewer than 3.
+    Whole groups [size] are left out together.  With fewer groups than blocks, one at a time.  NaN on fewer than 3, or
+    where the statistic is NaN without a block.  within: the range of each measure, which its interval does not leave.
     """
     code, count = codes(groups, size)
     whole, blocks = statistic(np.arange(size)), min(blocks, count)
@@ -49,5 +51,6 @@ def jackknife(
     for name, value in whole.items():
         left = np.array([part[name] for part in without])
         half = wide * float(np.sqrt(np.sum((left - left.mean()) ** 2)))
-        found[name] = (float(value) - half, float(value) + half)
+        low, high = np.clip([value - half, value + half], *within[name])
+        found[name] = (float(low), float(high))
     return found

@@ -70,10 +70,9 @@ def effective_rank(
         }
 
     values = numbers(np.arange(len(rows)))
-    found = jackknife(numbers, len(rows), groups=groups, blocks=blocks, seed=seed, level=level)
-    most = min(rows.shape)
-    inside = {name: (max(1.0, low), min(float(most), high)) for name, (low, high) in found.items()}
-    return EffectiveRank(**values, rows=len(rows), width=rows.shape[1], intervals=inside)
+    within = dict.fromkeys(values, (1.0, float(min(rows.shape))))
+    found = jackknife(numbers, len(rows), groups=groups, blocks=blocks, seed=seed, level=level, within=within)
+    return EffectiveRank(**values, rows=len(rows), width=rows.shape[1], intervals=found)
 
 
 def spectrum(vectors: ArrayLike, *, centre: bool = False) -> Floats:
