@@ -37,6 +37,10 @@ class Neighbours(NamedTuple):
         taken = Neighbours(rows, self.cosines[kept])
         return Neighbours(*(np.take_along_axis(x, order, 1)[:, :least] for x in taken))
 
+    def numbered(self) -> Array:
+        """[N, k] a number for each pair of a row and its neighbour."""
+        return self.rows + len(self.rows) * np.arange(len(self.rows))[:, None]
+
 
 def nearest(unit: Floats, k: int, seed: int) -> Neighbours:
     """unit: [N, D] unit vectors; k < N.  By cosine.
@@ -58,3 +62,10 @@ def nearest(unit: Floats, k: int, seed: int) -> Neighbours:
         rows[block] = np.take_along_axis(some, order, 1)
         cosines[block] = np.take_along_axis(cosine, rows[block], 1)
     return Neighbours(rows, cosines)
+
+
+def enough(k: int, rows: int) -> int:
+    """k.  ValueError unless so many neighbours are there."""
+    if not 1 <= k <= rows - 1:
+        raise ValueError(f"{rows} rows have 1 to {rows - 1} neighbours each, found k = {k}")
+    return k

@@ -15,21 +15,21 @@ Source: Wang & Isola, arXiv:2005.10242.   Relatives: modality_gap, effective_ran
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import hyp0f1
 
 from ..bootstrap import Interval, many_intervals, mean_interval
+from ._result import Result
 from ._rows import Array, Floats, checked, codes, paired, unit
 
 _BLOCK = 4_000_000
 
 
-@dataclass(frozen=True)
-class AlignmentUniformity:
+@dataclass(frozen=True, eq=False)
+class AlignmentUniformity(Result):
     """uniform: the least uniformity that there is in this many dimensions.  intervals: by name."""
 
     alignment: float
@@ -38,10 +38,6 @@ class AlignmentUniformity:
     uniform: float
     rows: int
     intervals: dict[str, Interval]
-
-    def account(self) -> dict[str, Any]:
-        """Plain data for JSON; an interval is [low, high]."""
-        return {**asdict(self), "intervals": {name: list(ends) for name, ends in self.intervals.items()}}
 
 
 def alignment_uniformity(

@@ -17,19 +17,19 @@ Gao et al., "A theory of multineuronal dimensionality", bioRxiv 214262.   Relati
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..bootstrap import Interval
 from ._jackknife import jackknife
+from ._result import Result
 from ._rows import Array, Floats, checked
 
 
-@dataclass(frozen=True)
-class EffectiveRank:
+@dataclass(frozen=True, eq=False)
+class EffectiveRank(Result):
     """Numbers as in the module's docstring.  intervals: of each of them, by its name."""
 
     effective_rank: float
@@ -38,10 +38,6 @@ class EffectiveRank:
     rows: int
     width: int
     intervals: dict[str, Interval]
-
-    def account(self) -> dict[str, Any]:
-        """Plain data for JSON; an interval is [low, high]."""
-        return {**asdict(self), "intervals": {name: list(ends) for name, ends in self.intervals.items()}}
 
 
 def effective_rank(
@@ -82,8 +78,7 @@ def spectrum(vectors: ArrayLike, *, centre: bool = False) -> Floats:
     # What subtracting the mean of equal rows leaves is rounding.
     if np.abs(left).max() <= 1e-14 * np.abs(rows).max():
         raise ValueError(f"all {len(rows)} rows are {'equal' if centre else '0'} and span nothing")
-    values: Floats = np.linalg.svd(left, compute_uv=False)
-    return values
+    return np.asarray(np.linalg.svd(left, compute_uv=False), np.float64)
 
 
 def entropy_rank(singular: Floats) -> float:

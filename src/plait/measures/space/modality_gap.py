@@ -20,18 +20,18 @@ companions.   Relatives: gap_correction (remedies), alignment_uniformity.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..bootstrap import Interval, many_intervals, mean_interval
+from ._result import Result
 from ._rows import Array, Floats, codes, paired, unit
 
 
-@dataclass(frozen=True)
-class ModalityGap:
+@dataclass(frozen=True, eq=False)
+class ModalityGap(Result):
     """Numbers as in the module's docstring.  intervals: of each of them, by its name."""
 
     distance: float
@@ -43,10 +43,6 @@ class ModalityGap:
     separability: float
     rows: int
     intervals: dict[str, Interval]
-
-    def account(self) -> dict[str, Any]:
-        """Plain data for JSON; an interval is [low, high]."""
-        return {**asdict(self), "intervals": {name: list(ends) for name, ends in self.intervals.items()}}
 
 
 def modality_gap(

@@ -5,23 +5,19 @@ By cosine, with A(i) and B(i) the k nearest rows of row i in either space:
     mutual_knn = mean_i |A(i) and B(i)| / k
     cycle_knn  = share of rows i that are in A(j) for some j in B(i)
     lcs_knn    = mean_i (longest common subsequence of A(i) and B(i), the nearest first) / k
-    cknna      = S(A and B) / sqrt(S(A) S(B)),   S over pairs (i, j), j a neighbour of i, of the product of both kernels
 
-and linear CKA, plain and unbiased (`cka`).  The kernels of cknna are inner products of unit vectors, centred as in
-unbiased CKA, which it equals at k = N - 1.  lcs_knn is divided by k, which its authors do not.  cknna follows their
-formula; their program centres after choosing neighbours and then counts only pairs that are neighbours both ways.
+and CKNNA, linear CKA and unbiased CKA (`cknna`, `cka`).  lcs_knn is divided by k, which its authors do not.
 
 Independent encoders do not score 0: `chance` is the mean over all ways of pairing the rows anew, k / (N - 1) for
 mutual_knn.  Everything depends on N and k: compare at equal ones.
 
 Source: Huh et al., "The Platonic Representation Hypothesis", arXiv:2405.07987; used to ask when alignment helps by
-Tjandrasuwita et al., arXiv:2502.16282.   Relatives: cka, modality_gap.
+Tjandrasuwita et al., arXiv:2502.16282.   Relatives: cka, cknna, modality_gap.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,8 +26,10 @@ from scipy.special import gammaln
 from ..bootstrap import Interval
 from . import cka as kernel
 from ._jackknife import jackknife
-from ._neighbours import Neighbours, nearest
+from ._neighbours import Neighbours, enough, nearest
+from ._result import Result
 from ._rows import Array, Floats, paired, unit
+from .cknna import cknna_and_chance
 
 _RANGE = {
     "linear_cka": (0.0, 1.0),
@@ -43,8 +41,8 @@ _RANGE = {
 }
 
 
-@dataclass(frozen=True)
-class RepresentationAlignment:
+@dataclass(frozen=True, eq=False)
+class RepresentationAlignment(Result):
     """Numbers as in the module's docstring.  chance, intervals: of each of them, by its name."""
 
     linear_cka: float
@@ -57,10 +55,6 @@ class RepresentationAlignment:
     rows: int
     chance: dict[str, float]
     intervals: dict[str, Interval]
-
-    def account(self) -> dict[str, Any]:
-        """Plain data for JSON; an interval is [low, high]."""
-        return {**asdict(self), "intervals": {name: list(ends) for name, ends in self.intervals.items()}}
 
 
 def representation_alignment(
@@ -82,7 +76,7 @@ def representation_alignment(
     """
     first, second = paired(a, b, 4)
     turned = [unit(x, name) for x, name in zip((first, second), "ab", strict=True)]
-    spare = min(len(first) - 1, 2 * _checked(k, len(first)) + 20)
+    spare = min(len(first) - 1, 2 * enough(k, len(first)) + 20)
     lists = [nearest(x, spare, seed=2 * seed + i) for i, x in enumerate(turned)]
 
     def numbers(rows: Array) -> dict[str, float]:
@@ -92,13 +86,14 @@ def representation_alignment(
         if min(x.rows.shape[1] for x in left) < k:
             left = [nearest(x[rows], k, seed=2 * seed + i) for i, x in enumerate(turned)]
         near = [x.first(k) for x in left]
+        turns = [x[rows] for x in turned]
         return {
             "linear_cka": kernel.cka(first[rows], second[rows], unbiased=False),
             "unbiased_cka": kernel.cka(first[rows], second[rows]),
             "mutual_knn": float(mutual(*near).mean()),
             "cycle_knn": float(cycle(*near).mean()),
             "lcs_knn": float(common_order(*near).mean()),
-            "cknna": _cknna(*near, *(x[rows] for x in turned))[0],
+            "cknna": cknna_and_chance(near, turns)[0],
         }
 
     near = [x.first(k) for x in lists]
@@ -113,7 +108,7 @@ def representation_alignment(
             "mutual_knn": k / (len(first) - 1),
             "cycle_knn": _cycle_chance(near[0]),
             "lcs_knn": _order_chance(*near, seed=seed),
-            "cknna": _cknna(*near, *turned)[1],
+            "cknna": cknna_and_chance(near, turned)[1],
         },
         intervals=found,
     )
@@ -121,7 +116,7 @@ def representation_alignment(
 
 def mutual(a: Neighbours, b: Neighbours) -> Floats:
     """[N] share of the neighbours that both have."""
-    return np.isin(_numbered(a), _numbered(b)).mean(1)
+    return np.isin(a.numbered(), b.numbered()).mean(1)
 
 
 def cycle(a: Neighbours, b: Neighbours) -> Array:
@@ -143,39 +138,6 @@ def common_order(a: Neighbours, b: Neighbours) -> Floats:
     return best[:, k] / k
 
 
-def cknna(a: ArrayLike, b: ArrayLike, *, k: int = 10, seed: int = 0) -> float:
-    """a [N, D], b [N, E], pairs of any length but zero.  -> -1 to 1; NaN where one is collapsed."""
-    turned = [unit(x, name) for x, name in zip(paired(a, b, 4), "ab", strict=True)]
-    near = [nearest(x, _checked(k, len(x)), seed=2 * seed + i) for i, x in enumerate(turned)]
-    return _cknna(*near, *turned)[0]
-
-
-def _cknna(near_a: Neighbours, near_b: Neighbours, a: Floats, b: Floats) -> tuple[float, float]:
-    """Its value, and its mean over all ways of pairing the rows anew."""
-    values = [_centred(near, x) for near, x in ((near_a, a), (near_b, b))]
-    _, at_a, at_b = np.intersect1d(_numbered(near_a), _numbered(near_b), assume_unique=True, return_indices=True)
-    root = np.sqrt(np.sum(values[0] ** 2) * np.sum(values[1] ** 2))
-    if root <= 1e-24 * values[0].size:
-        return float("nan"), float("nan")
-    together = values[0].ravel()[at_a] @ values[1].ravel()[at_b]
-    by_chance = values[0].sum() * values[1].sum() / (len(a) * (len(a) - 1))
-    return float(together / root), float(by_chance / root)
-
-
-def _centred(near: Neighbours, rows: Floats) -> Floats:
-    """[N, k] the kernel at the neighbours, minus what row, column and whole are on average without the diagonal."""
-    n = len(rows)
-    across = rows @ rows.sum(0) - np.sum(rows**2, 1)
-    whole = across.sum() / ((n - 1) * (n - 2))
-    centred: Floats = near.cosines - (across[:, None] + across[near.rows]) / (n - 2) + whole
-    return centred
-
-
-def _numbered(near: Neighbours) -> Array:
-    """[N, k] a number for each pair of a row and its neighbour."""
-    return near.rows + len(near.rows) * np.arange(len(near.rows))[:, None]
-
-
 def _cycle_chance(a: Neighbours) -> float:
     """1 - mean C(N - 1 - d, k) / C(N - 1, k), d: of how many rows a row is a neighbour in a."""
     count, k = a.rows.shape
@@ -195,9 +157,3 @@ def _order_chance(a: Neighbours, b: Neighbours, *, seed: int, draws: int = 10) -
         new = rng.permutation(len(b.rows))
         found.append(common_order(a, Neighbours(new[b.rows[np.argsort(new)]], b.cosines)).mean())
     return float(np.mean(found))
-
-
-def _checked(k: int, rows: int) -> int:
-    if not 1 <= k <= rows - 1:
-        raise ValueError(f"{rows} rows have 1 to {rows - 1} neighbours each, found k = {k}")
-    return k
