@@ -1,0 +1,1 @@
+"""Whether a model can be trusted: groups, abstention, conflict, outliers, balance, dependence, robustness."""
