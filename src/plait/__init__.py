@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from plait.workflow.estimators import MultimodalClassifier as MultimodalClassifier
     from plait.workflow.estimators import MultimodalRegressor as MultimodalRegressor
     from plait.workflow.evaluate import evaluate as evaluate
+    from plait.workflow.explain.explain import explain as explain
     from plait.workflow.indexing import index as index
     from plait.workflow.model import Model as Model
     from plait.workflow.search import search as search
@@ -46,6 +47,7 @@ _HOME = {
     "Table": "plait.data.table",
     "compare": "plait.catalogue.compare",
     "evaluate": "plait.workflow.evaluate",
+    "explain": "plait.workflow.explain.explain",
     "fetch": "plait.data.fetch",
     "index": "plait.workflow.indexing",
     "read": "plait.data.read",
@@ -65,6 +67,7 @@ __all__ = [
     "__version__",
     "compare",
     "evaluate",
+    "explain",
     "fetch",
     "fit",
     "index",

@@ -66,6 +66,7 @@ for _command in (
     use.search,
     learn.tune,
     judge.compare,
+    judge.explain,
     data.fetch,
     parts.components,
     catalogue.claim,

@@ -1,4 +1,4 @@
-"""compare."""
+"""compare, explain."""
 
 from __future__ import annotations
 
@@ -88,3 +88,33 @@ def compare(
             found.save(out)
         account = plain(found.account())
     screen.show(account, *show.compared(account, out))
+
+
+def explain(
+    run: options.Run,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help="Other rows than the run's own test rows.")] = None,
+    sections: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="Of worth, interactions, space, dependence, balance, trust, robustness."),
+    ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also damaged cells, and models trained anew on every set of modalities.")
+    ] = False,
+    by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Groups that are to be treated alike: are they?")
+    ] = None,
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """What a model leans on, what its data can tell, and where both end; into the run's report."""
+    from plait.workflow.explain.explain import explain as ask
+    from plait.workflow.model import Model
+    from plait.workflow.run import plain
+
+    from . import show
+
+    with Screen(as_json) as screen:
+        asked = None if sections is None else [name.strip() for name in sections.split(",") if name.strip()]
+        found = ask(Model.load(run), data, sections=asked, deep=deep, by=by, seed=seed, progress=screen.progress)
+        account = plain(found.account())
+    screen.show(account, *show.explained(account), show.where(run))

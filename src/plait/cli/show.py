@@ -98,6 +98,15 @@ def compared(account: Mapping[str, Any], out: Path | None) -> Renderables:
     ]
 
 
+def explained(account: Mapping[str, Any]) -> Renderables:
+    """Of `plait explain`: the answers; the report has the figures and methods."""
+    found: Renderables = [_list("Notes", account["notes"])]
+    for section in account["sections"]:
+        found.append(_titled(section["question"], "\n".join(section["words"])))
+        found += [_table(grid["title"], grid["head"], grid["lines"][:MOST]) for grid in section["grids"]]
+    return found
+
+
 def where(run: Path) -> Text | None:
     """Where a run is, and its report if there is one."""
     report = run / "report.html"

@@ -39,6 +39,7 @@ def page(report: Report) -> str:
     sections = [
         _section("What each modality is worth", _singles(report, drawn["singles"])),
         _section("When modalities are missing", _patterns(report, drawn["patterns"])),
+        *(_section(escape(asked["question"]), _question(asked)) for asked in report.questions),
         _section("The table", _table(report, drawn["presence"])),
         _section("Retrieval", _retrieval(report, drawn["retrieval"])),
         _section("Searches to look at and listen to", _searches(report)),
@@ -88,6 +89,20 @@ def _tiles(report: Report) -> str:
 def _ninety_five(entry: Mapping[str, Any], measure: str) -> str:
     found = interval(ends(entry, measure), measure)
     return f"95 %: {found}" if found else "&nbsp;"
+
+
+def _question(asked: Mapping[str, Any]) -> str:
+    """In plain words first, then figures, numbers and method last."""
+    first, *rest = asked["words"]
+    words = f'<p class="answer">{escape(first)}</p>\n' + "".join(f"<p>{escape(s)}</p>\n" for s in rest)
+    drawn = "".join(_figure(one["svg"], escape(one["caption"])) for one in asked["drawings"])
+    numbers = "".join(
+        f"<h3>{escape(grid['title'])}</h3>\n"
+        + _grid(tuple(map(escape, grid["head"])), [tuple(map(escape, line)) for line in grid["lines"]])
+        for grid in asked["grids"]
+    )
+    method = f"<details><summary>How this was found</summary><p>{escape(asked['method'])}</p></details>"
+    return f'<div class="question">{words}{drawn}{numbers}{method if asked["method"] else ""}</div>'
 
 
 def _table(report: Report, drawing: str) -> str:

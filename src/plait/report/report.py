@@ -57,7 +57,8 @@ class Report:
 
     presence: [N, M] bool, M modalities in the order of `modalities`.  target: the one that `evaluation` is about; None:
     alignment alone.  history: a mapping per epoch, keys such as "train/loss" and "validation/accuracy".
-    choice: how the example searches were chosen.
+    choice: how the example searches were chosen.  questions: answered ones, as plain data: question, words, drawings
+    (svg, caption), grids (title, head, lines), method.
     evaluation: test, intervals, rows, single, patterns, retrieval, calibration, each optional.
     quarantine: (row, column, reason).  command: what to type to repeat the run.  seconds: by step.
     """
@@ -72,6 +73,7 @@ class Report:
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     searches: Sequence[Search] = ()
     choice: str = ""
+    questions: Sequence[Mapping[str, Any]] = ()
     warnings: Sequence[str] = ()
     quarantine: Sequence[tuple[int, str, str]] = ()
     recipe: str = ""

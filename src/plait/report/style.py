@@ -57,6 +57,13 @@ vertical-align:middle;overflow:hidden}
 .id{color:var(--muted);font-size:11.5px;overflow-wrap:anywhere}
 .warnings{margin:0 0 14px;padding:0;list-style:none}
 .warnings li{border-left:3px solid var(--warn);padding:4px 0 4px 12px;margin-bottom:8px;overflow-wrap:anywhere}
+.question{display:grid;gap:14px}
+.question p{margin:0;max-width:62ch;overflow-wrap:anywhere}
+.question .answer{font-size:18px;font-weight:560;line-height:1.4}
+.question h3{margin:8px 0 -6px}
+.question summary{cursor:pointer;color:var(--muted);font-size:13.5px}
+.question details p{margin-top:8px;color:var(--muted);font-size:13.5px}
+@media print{.question ::details-content{content-visibility:visible}}
 pre{background:var(--ground);border-radius:10px;padding:14px 16px;overflow-x:auto;margin:0 0 12px;
 font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 summary{cursor:pointer;font-weight:600;margin:6px 0 10px}

@@ -91,7 +91,7 @@ class Model:
         self, dataset: Dataset, companies: Sequence[tuple[str, ...]]
     ) -> dict[tuple[str, ...], dict[str, np.ndarray]]:
         """`parameters` from each of several sets of modalities, the others hidden; every cell is encoded once."""
-        out = {company: self._priors(len(dataset)) for company in companies}
+        out = {company: self.priors(len(dataset)) for company in companies}
         for start, outputs in self._passes(dataset):
             for company, found in out.items():
                 seen = outputs if set(company) == set(self.names) else outputs.only(*company)
@@ -103,7 +103,8 @@ class Model:
                         found[target][rows] = head.predict(prediction.values).float().cpu().numpy()
         return out
 
-    def _priors(self, size: int) -> dict[str, np.ndarray]:
+    def priors(self, size: int) -> dict[str, np.ndarray]:
+        """{target: [size, ...] what is said without looking at anything}."""
         out = {}
         for name, target in self.targets.items():
             prior = np.asarray(self.prior[name], np.float32)

@@ -23,7 +23,7 @@ from plait.training.runs import read_config
 
 from . import card
 from .model import Model
-from .run import EVALUATION, FIT, own_rows, read_json, read_splits
+from .run import EVALUATION, EXPLANATION, FIT, own_rows, read_json, read_splits
 
 if TYPE_CHECKING:
     from .train import Fitted
@@ -91,6 +91,7 @@ def build(folder: Path, model: Model, table: Table, dataset: Dataset, account: M
         evaluation=_of(target, targets, evaluation),
         searches=searches(model, table, dataset, splits["test"], config["seed"]),
         choice=CHOICE,
+        questions=read_json(path)["sections"] if (path := folder / EXPLANATION).exists() else (),
         warnings=[*account["warnings"], *evaluation.get("notes", ())],
         quarantine=[(cell.row, cell.column, cell.reason) for cell in table.quarantine],
         recipe=yaml.safe_dump(model.recipe.dump(), sort_keys=False, allow_unicode=True),

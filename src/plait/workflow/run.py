@@ -32,6 +32,7 @@ SPLITS = "splits.parquet"
 DATA = "data.json"
 FIT = "fit.json"
 EVALUATION = "evaluation.json"
+EXPLANATION = "explanation.json"
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""What a model leans on, what its data can tell, and where both end: `plait explain`."""

@@ -1,0 +1,178 @@
+"""The model and the rows that are asked about, with what several questions need of them, each computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from plait.core.packed import Batch
+from plait.core.part import Head, Target
+from plait.data.dataset import Dataset
+from plait.data.duplicates import equal_groups
+from plait.data.table import Table
+from plait.measures import scores
+
+from ..model import Embeddings, Model
+from ..prepare import Encoded, Progress, silent
+from .section import CannotSay
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Company = tuple[str, ...]
+"""Names of modalities, in the model's order."""
+
+
+@dataclass(eq=False)
+class Subject:
+    """table, encoded: all rows that are at hand; test: those that are judged, and learned: those that were learned from
+    (none where other rows than the run's own are asked about).
+
+    alone: single-modality models.  deep: whether to compute what takes minutes.  by: a column of groups of people or
+    things that are to be treated alike, if one was named.
+    """
+
+    model: Model
+    table: Table
+    encoded: Encoded
+    test: Array
+    learned: Array
+    alone: Mapping[str, Model]
+    deep: bool = False
+    by: str | None = None
+    seed: int = 0
+    progress: Progress = silent
+    _decided: dict[Company, dict[str, Array]] = field(default_factory=dict, repr=False)
+
+    @property
+    def names(self) -> Company:
+        """The model's modalities."""
+        return self.model.names
+
+    @cached_property
+    def target(self) -> str:
+        """The first target.  CannotSay where there is none."""
+        for name in self.model.targets:
+            if len(self.dataset.target(name)):
+                return name
+        raise CannotSay("The model has no target, or no row here has a label.")
+
+    @property
+    def about(self) -> Target:
+        return self.model.targets[self.target]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of a class target.  CannotSay of any other."""
+        if self.about.kind != "class" or not self.about.classes:
+            raise CannotSay(f"This is asked of classes; {self.target} is a target of kind {self.about.kind}.")
+        return tuple(self.about.classes)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The test rows."""
+        return self.encoded.dataset.take(self.test)
+
+    @cached_property
+    def have(self) -> Array:
+        """[n, M] bool: which modalities the test rows have."""
+        return np.asarray(self.dataset.only(self.names).have.numpy())
+
+    @cached_property
+    def labelled(self) -> Array:
+        """Places among the test rows of those with a label."""
+        return np.asarray(self.dataset.target(self.target).rows.numpy())
+
+    @cached_property
+    def truth(self) -> Array:
+        """[p, ...] labels of `labelled`."""
+        return np.asarray(self.dataset.target(self.target).values.numpy())
+
+    @cached_property
+    def groups(self) -> Array:
+        """[n] test rows with equal numbers belong together: the table's groups, or equal cells."""
+        table = self.table.take(self.test)
+        if table.schema.group is None:
+            return equal_groups(table)
+        said = table.column(table.schema.group).to_pylist()
+        named = [f"row {i}" if value in (None, "") else f"group {value}" for i, value in enumerate(said)]
+        return np.asarray(np.unique(named, return_inverse=True)[1])
+
+    def decided(self, companies: Iterable[Company]) -> dict[Company, Array]:
+        """{company: [n, ...] what the model predicts of the test rows from these modalities, the others hidden}.
+
+        From none of them: what it says without looking.
+        """
+        asked = list(dict.fromkeys(companies))
+        new = [company for company in asked if company not in self._decided]
+        if new:
+            self._decided.update(self.model.decisions(self.dataset, new))
+        return {company: self._decided[company][self.target] for company in asked}
+
+    @cached_property
+    def predicted(self) -> Array:
+        """[n, ...] from all modalities."""
+        return self.decided([self.names])[self.names]
+
+    @cached_property
+    def singly(self) -> dict[str, Array]:
+        """{modality: [n, ...] what a model trained on it alone predicts}.  CannotSay without such models."""
+        if not self.alone:
+            raise CannotSay("There are no models trained on a single modality to compare with.")
+        return {name: model.parameters(self.dataset)[self.target] for name, model in self.alone.items()}
+
+    @cached_property
+    def measure(self) -> str:
+        """The main measure if it is a mean over rows, else another one that is.  CannotSay if there is none."""
+        kind = scores.of(self.about.kind)
+        rows = kind.rows(self.predicted[self.labelled], self.truth)
+        if not rows:
+            raise CannotSay(f"Targets of kind {self.about.kind} have no measure that is a mean over rows.")
+        return kind.main if kind.main in rows else next(iter(rows))
+
+    def values(self, predicted: Array) -> Array:
+        """[p] `measure` of each labelled row, turned so that more is better.  predicted: [n, ...]."""
+        found = scores.of(self.about.kind).rows(predicted[self.labelled], self.truth)[self.measure]
+        return found if scores.of(self.about.kind).higher(self.measure) else -found
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """Of the test rows.  CannotSay where the recipe projects nothing."""
+        found = self.model.embeddings(self.dataset)
+        if not found:
+            raise CannotSay("The model was trained without a shared space of embeddings.")
+        return found
+
+    @cached_property
+    def learned_embeddings(self) -> Embeddings:
+        """Of the rows that were learned from, if they are at hand."""
+        return self.model.embeddings(self.encoded.dataset.take(self.learned))
+
+    @cached_property
+    def _cells(self) -> Batch:
+        return self.dataset.batch(range(len(self.dataset)))
+
+    def dealt(self, sources: Mapping[str, Array]) -> Array:
+        """[n, ...] predictions of test rows that have the cells of others.
+
+        sources: {modality: [n], the place among the test rows whose cell stands in each row, -1 where there is none}.
+        """
+        modalities = {}
+        for name, source in sources.items():
+            rows = np.flatnonzero(source >= 0)
+            cells = self._cells.modalities[name].at(torch.as_tensor(source[rows]))
+            modalities[name] = cells.with_(rows=torch.as_tensor(rows))
+        batch = Batch(len(self.dataset), modalities, {}, self._cells.ids)
+        out = self.model.priors(len(self.dataset))[self.target]
+        self.model.network.eval()
+        with torch.no_grad():
+            device = next(self.model.network.parameters()).device
+            prediction = self.model.network(batch.to(device)).predictions[self.target]
+        head = self.model.network.heads[self.target]
+        assert isinstance(head, Head)
+        if len(prediction):
+            out[prediction.rows.cpu().numpy()] = head.predict(prediction.values).float().cpu().numpy()
+        return out

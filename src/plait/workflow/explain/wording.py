@@ -1,0 +1,35 @@
+"""Numbers as sentences and tables have them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from plait.measures.worth._worth import Worth
+from plait.report.words import DASH, is_share, name
+
+
+def amount(value: float, measure: str) -> str:
+    """A difference of a measure: shares of rows in points."""
+    return f"{100 * value:.1f} points" if is_share(measure) else f"{value:.3g} {name(measure)}"
+
+
+def span(found: Worth, i: int, measure: str) -> str:
+    """Number `i` with its interval."""
+    return ranged(float(found.value[i]), (float(found.interval[i, 0]), float(found.interval[i, 1])), measure)
+
+
+def ranged(value: float, ends: tuple[float, float] | None, measure: str = "") -> str:
+    """`3.1 [1.2, 5.0]`, shares of rows in points; a dash where nothing is known."""
+    if not math.isfinite(value):
+        return DASH
+    scale, form = (100.0, ".1f") if is_share(measure) else (1.0, ".3g")
+    said = f"{scale * value:{form}}"
+    if ends is None or not all(map(math.isfinite, ends)):
+        return said
+    return f"{said} [{scale * ends[0]:{form}}, {scale * ends[1]:{form}}]"
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"

@@ -1,0 +1,139 @@
+"""What is each modality worth to this model: with the others hidden, over all sets of modalities."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from plait.measures.worth._worth import Worth
+from plait.measures.worth.sample_importance import KINDS, sample_importance
+from plait.measures.worth.shapley import alone, leave_one_out, shapley, wanted
+from plait.report.figures import forest
+from plait.report.words import is_share, name
+
+from .explain import QUESTIONS
+from .section import CannotSay, Drawing, Grid, Section
+from .subject import Subject
+from .wording import amount, listed, span
+
+MOST = 30
+"""Classes in the table of classes, those with the most rows."""
+FEW = 20
+"""Rows of a class, below which nothing is said of it."""
+METHOD = (
+    "Shares are Shapley values of the measure over all sets of modalities, the rest hidden from the trained model: "
+    "they add up to what all modalities together are worth above answering without looking. `alone` is the model that "
+    "sees one modality only, `left out` what is lost without it; modalities that say the same share their worth, and "
+    "each can be left out cheaply. This is about this model, not about the task: a model trained without a modality "
+    "may make more of the others. Intervals resample the test rows, for the model as it is. A row without a modality "
+    "gives it nothing. Shapley 1953; per row: Banzhaf's value (Park et al., arXiv:2408.12763)."
+)
+
+
+def answer(subject: Subject) -> Section:
+    """Raises CannotSay on one modality, or a target without a measure of rows."""
+    names = subject.names
+    if len(names) < 2:
+        raise CannotSay("There is one modality, which is worth all that the model knows.")
+    asked = wanted(names, seed=subject.seed)
+    decided = subject.decided(tuple(n for n in names if n in company) for company in asked)
+    values = {company: subject.values(decided[tuple(n for n in names if n in company)]) for company in asked}
+    groups, seed = subject.groups[subject.labelled], subject.seed
+    shares = shapley(values, names, groups=groups, seed=seed)
+    single = alone(values, names, groups=groups, seed=seed)
+    without = leave_one_out(values, names, groups=groups, seed=seed)
+    every = float(np.mean(values[names] - values[()]))
+    order = np.argsort(-shares.value, kind="stable").tolist()
+    rows = subject.have[subject.labelled].sum(0)
+    account = {
+        "measure": subject.measure,
+        "total": every,
+        "shapley": shares.account(),
+        "alone": single.account(),
+        "left_out": without.account(),
+        "rows": dict(zip(names, rows.tolist(), strict=True)),
+    }
+    grids = [
+        Grid(
+            f"Worth in {name(subject.measure)}",
+            ("modality", "share", "alone", "left out", "rows that have it"),
+            [
+                (names[i], *(span(w, i, subject.measure) for w in (shares, single, without)), str(rows[i]))
+                for i in order
+            ],
+        )
+    ]
+    if subject.about.kind == "class":
+        grids.append(_by_class(subject, shares))
+    said, per_row = _per_row(subject, values)
+    account |= per_row
+    points = [
+        (names[i], (float(shares.value[i]), (float(shares.interval[i, 0]), float(shares.interval[i, 1]))), "")
+        for i in order
+    ]
+    return Section(
+        "worth",
+        QUESTIONS["worth"],
+        [*_words(subject, shares, without, order, every), *said],
+        [
+            Drawing(
+                forest(points, subject.measure, 0.0),
+                "What each modality adds, with 95 % intervals; the line is nothing.",
+            )
+        ],
+        grids,
+        METHOD,
+        account,
+    )
+
+
+def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int], every: float) -> list[str]:
+    names, measure = subject.names, subject.measure
+    first = order[0]
+    said = [
+        f"All modalities together are worth {amount(every, measure)} above answering without looking; "
+        f"{names[first]} gives the most of it, {amount(float(shares.value[first]), measure)}."
+    ]
+    idle = [names[i] for i in order if shares.interval[i, 0] <= 0]
+    if idle:
+        said.append(f"That {listed(idle, 'or')} adds anything to this model was not shown.")
+    spare = [names[i] for i in order if names[i] not in idle and without.interval[i, 0] <= 0]
+    if spare:
+        said.append(f"No loss was shown from leaving out {listed(spare, 'or')} alone: the others say the same.")
+    return said
+
+
+def _by_class(subject: Subject, shares: Worth) -> Grid:
+    classes = subject.classes
+    count = Counter(subject.truth.tolist())
+    kept = [c for c, n in count.most_common(MOST) if n >= FEW]
+    labels = np.where(np.isin(subject.truth, kept), subject.truth, -1)
+    within = shares.within(labels, groups=subject.groups[subject.labelled], seed=subject.seed) if kept else {}
+    lines = [
+        (classes[c], str(count[c]), *(span(within[c], i, subject.measure) for i in range(len(subject.names))))
+        for c in kept
+    ]
+    return Grid(f"Share by class, of classes with {FEW} rows or more", ("class", "rows", *subject.names), lines)
+
+
+def _per_row(subject: Subject, values: dict[tuple[str, ...], np.ndarray]) -> tuple[list[str], dict[str, object]]:
+    """Which modality decided, row by row: where rows are right or wrong and all sets were asked."""
+    if not is_share(subject.measure) or len(values) < 2 ** len(subject.names):
+        return [], {}
+    found = sample_importance(values, subject.names, groups=subject.groups[subject.labelled])
+    ids = subject.dataset.ids
+    deciders = [*subject.names, None]
+    kinds = Counter(KINDS[k] for k in found.kind)
+    share = {kind: kinds[kind] / max(1, len(found.kind)) for kind in KINDS}
+    said = (
+        f"Of the rows, {100 * share['several']:.0f} % can be told from any of several modalities, "
+        f"{100 * share['single']:.0f} % from just one, {100 * share['joint']:.0f} % only from several together, "
+        f"{100 * share['nothing']:.0f} % without looking, and {100 * share['unanswered']:.0f} % not at all."
+    )
+    rows = {
+        ids[row]: {"kind": KINDS[kind], "decided": deciders[which]}
+        for row, kind, which in zip(subject.labelled.tolist(), found.kind, found.decided, strict=True)
+    }
+    return [said], {"per_row": rows, "kinds": found.account(subject.seed)["kinds"]}
