@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from plait.report import figures
 from plait.report.page import page
 from plait.report.report import Cell, Column, Found, Search
 from plait.report.words import number
@@ -44,6 +45,38 @@ class Checked(HTMLParser):
             self.titles.append(data)
         if self.open and self.open[-1] == "h1":
             self.heads += data
+
+
+QUESTION = {
+    "name": "worth",
+    "question": "Is <this> worth it?",
+    "words": ["Yes & no.", "It <depends>."],
+    "drawings": [
+        {"svg": figures.forest([("a", (0.1, (0.0, 0.2)), "")], "accuracy", 0.0), "caption": "One & <two>."},
+        {"svg": figures.reliability([{"confidence": 0.3, "accuracy": 0.4, "rows": 10}]), "caption": ""},
+    ],
+    "grids": [{"title": "All <numbers>", "head": ["of", "value"], "lines": [["<b>", "1"]]}],
+    "method": "By <asking>.",
+    "account": {},
+}
+
+
+def test_questions_are_answered_in_words_first_and_show_no_markup_of_the_data(report):
+    twice = [
+        QUESTION,
+        {**QUESTION, "name": "trust", "question": "And that?", "method": "", "drawings": QUESTION["drawings"]},
+    ]
+    text = page(report("class", questions=twice))
+    found = Checked(text)
+    assert len(found.ids) == len(set(found.ids)) > 0
+    references = {s[1:] for s in found.sources if s.startswith("#")} | set(re.findall(r"url\(#([^)]+)\)", text))
+    assert references <= set(found.ids)
+    part = text[text.index("Is &lt;this&gt; worth it?") : text.index("And that?")]
+    places = [
+        part.index(said) for said in ("Yes &amp; no.", "It &lt;depends&gt;.", "<svg", "&lt;b&gt;", "By &lt;asking&gt;.")
+    ]
+    assert places == sorted(places)
+    assert "How this was found" not in text[text.index("And that?") : text.index("The table")]
 
 
 @pytest.mark.parametrize("kind", ["class", "multi_label", "number", "survival", None])

@@ -318,6 +318,11 @@ def _cell(axes: Any, x: float, y: float, width: float, height: float, shade: flo
     axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", size=8, color=ink)
 
 
+def tagged(svg: str, tag: str) -> str:
+    """The figure with a tag before all its ids, which no two on one page may share."""
+    return re.sub(r"( id=\"|url\(#|href=\"#)", rf"\g<1>{tag}-", svg)
+
+
 def _svg(figure: Any, title: str, description: str) -> str:
     """SVG fit to stand in a page: no prologue, no unused or clashing ids, the page's colours."""
     out = StringIO()
@@ -326,9 +331,8 @@ def _svg(figure: Any, title: str, description: str) -> str:
     # The style sheet would reach the whole page; its two rules go to the root below.
     text = re.sub(r"<(metadata|style).*?</\1>", "", text[text.index("<svg") :], flags=re.DOTALL)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
-    tag = re.sub(r"\W+", "-", title)
-    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{tag}-{m[1]}"' if m[1] in used else "", text)
-    text = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{tag}-", text)
+    text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", text)
+    text = tagged(text, re.sub(r"\W+", "-", title))
     # CSS pixels, so that the page can set the height by the width it has.
     root = f'width="{figure.get_figwidth() * 96:.0f}" stroke-linejoin="round" stroke-linecap="butt" role="img"'
     text = re.sub(r' width="[\d.]+pt"', f" {root}", text, count=1)

@@ -95,7 +95,10 @@ def _question(asked: Mapping[str, Any]) -> str:
     """In plain words first, then figures, numbers and method last."""
     first, *rest = asked["words"]
     words = f'<p class="answer">{escape(first)}</p>\n' + "".join(f"<p>{escape(s)}</p>\n" for s in rest)
-    drawn = "".join(_figure(one["svg"], escape(one["caption"])) for one in asked["drawings"])
+    drawn = "".join(
+        _figure(figures.tagged(one["svg"], f"{asked['name']}-{i}"), escape(one["caption"]))
+        for i, one in enumerate(asked["drawings"])
+    )
     numbers = "".join(
         f"<h3>{escape(grid['title'])}</h3>\n"
         + _grid(tuple(map(escape, grid["head"])), [tuple(map(escape, line)) for line in grid["lines"]])

@@ -106,11 +106,11 @@ class Subject:
 
         From none of them: what it says without looking.
         """
-        asked = list(dict.fromkeys(companies))
+        asked, target = list(dict.fromkeys(companies)), self.target
         new = [company for company in asked if company not in self._decided]
         if new:
             self._decided.update(self.model.decisions(self.dataset, new))
-        return {company: self._decided[company][self.target] for company in asked}
+        return {company: self._decided[company][target] for company in asked}
 
     @cached_property
     def predicted(self) -> Array:

@@ -1,0 +1,92 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from plait.core.errors import DataError, RecipeError, SchemaError
+from plait.workflow.explain.explain import QUESTIONS, explain
+from plait.workflow.explain.section import CannotSay
+from plait.workflow.model import Model
+
+
+@pytest.fixture
+def copied(run, tmp_path):
+    """A copy of the run, to write into."""
+    shutil.copytree(run.model.folder, tmp_path / "run")
+    return Model.load(tmp_path / "run")
+
+
+def test_answers_are_kept_beside_the_run_and_stand_in_its_report(copied):
+    found = explain(copied, sections=["worth"])
+    kept = json.loads((copied.folder / "explanation.json").read_text())
+    assert kept == json.loads(json.dumps(found.account()))
+    assert QUESTIONS["worth"] in (copied.folder / "report.html").read_text()
+    assert kept["sections"][0]["words"][0] in (copied.folder / "report.html").read_text()
+
+
+def test_what_was_answered_before_stays(copied):
+    explain(copied, sections=["worth"])
+    path = copied.folder / "explanation.json"
+    before = json.loads(path.read_text())
+    other = {**before["sections"][0], "name": "trust", "question": "And?"}
+    path.write_text(json.dumps({**before, "sections": [other]}))
+    explain(copied, sections=["worth"])
+    assert [section["name"] for section in json.loads(path.read_text())["sections"]] == ["worth", "trust"]
+
+
+def test_other_rows_write_nothing_into_the_run(copied, run):
+    before = sorted(p.name for p in copied.folder.iterdir())
+    found = explain(copied, run.table.take(run.splits["validation"]), sections=["worth"])
+    assert found.rows == len(run.splits["validation"])
+    assert any("other rows" in note for note in found.notes)
+    assert sorted(p.name for p in copied.folder.iterdir() if p.name != "singles") == [
+        n for n in before if n != "singles"
+    ]
+
+
+def test_mistakes_are_said(copied, run):
+    with pytest.raises(RecipeError, match=r"no question 'wort'.*worth"):
+        explain(copied, sections=["wort"])
+    with pytest.raises(SchemaError, match="no column 'tem'"):
+        explain(copied, sections=["worth"], by="tem")
+    with pytest.raises(DataError, match="no test rows"):
+        explain(copied, run.table.take([]), sections=["worth"])
+
+
+def test_what_cannot_be_said_says_why(copied, monkeypatch):
+    from plait.workflow.explain import worth
+
+    def refuse(subject):
+        raise CannotSay("Too little.")
+
+    monkeypatch.setattr(worth, "answer", refuse)
+    (section,) = explain(copied, sections=["worth"]).sections
+    assert section.words == ["Too little."]
+    assert not section.account
+
+
+def test_cells_dealt_to_their_own_rows_change_nothing_and_absent_ones_stay_absent(subject):
+    places = np.arange(len(subject.test))
+    own = {name: np.where(subject.have[:, m], places, -1) for m, name in enumerate(subject.names)}
+    assert subject.dealt(own) == pytest.approx(subject.predicted, abs=1e-6)
+    none = {**own, "strong": np.full(len(places), -1)}
+    rest = tuple(name for name in subject.names if name != "strong")
+    assert subject.dealt(none) == pytest.approx(subject.decided([rest])[rest], abs=1e-6)
+    nothing = {name: np.full(len(places), -1) for name in subject.names}
+    assert subject.dealt(nothing) == pytest.approx(subject.decided([()])[()], abs=1e-6)
+
+
+def test_a_dealt_cell_is_the_other_rows_cell(subject):
+    """Two rows with the same cells are told alike, wherever the cells are from."""
+    full = np.flatnonzero(subject.have.all(1))[:6]
+    source = np.full(len(subject.test), -1)
+    source[full] = full[::-1]
+    swapped = subject.dealt(dict.fromkeys(subject.names, source))
+    assert swapped[full] == pytest.approx(subject.predicted[full[::-1]], abs=1e-6)
+
+
+def test_values_are_right_or_wrong_of_the_labelled_rows(subject):
+    right = subject.predicted[subject.labelled].argmax(1) == subject.truth
+    assert subject.measure == "accuracy"
+    assert subject.values(subject.predicted).tolist() == right.tolist()

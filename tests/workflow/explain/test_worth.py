@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from plait.workflow.explain.section import CannotSay
+from plait.workflow.explain.worth import answer
+from plait.workflow.model import Model
+
+
+@pytest.fixture
+def found(subject):
+    return answer(subject)
+
+
+def test_what_decides_is_worth_most_and_noise_nothing(found):
+    shares = found.account["shapley"]
+    assert shares["strong"]["value"] > 2 * shares["weak"]["value"] > 0
+    assert shares["idle"]["low"] <= 0 <= shares["idle"]["high"]
+    assert shares["strong"]["low"] > 0
+    assert "strong gives the most of it" in found.words[0]
+    assert any("idle" in said and "not shown" in said for said in found.words[1:])
+
+
+def test_shares_add_up_to_what_all_is_worth_above_the_prior(found, subject):
+    gain = subject.values(subject.predicted).mean() - subject.values(subject.decided([()])[()]).mean()
+    assert found.account["total"] == pytest.approx(gain)
+    assert sum(one["value"] for one in found.account["shapley"].values()) == pytest.approx(gain)
+
+
+def test_leaving_one_out_is_hiding_it(found, subject):
+    rest = tuple(name for name in subject.names if name != "strong")
+    lost = subject.values(subject.predicted).mean() - subject.values(subject.decided([rest])[rest]).mean()
+    assert found.account["left_out"]["strong"]["value"] == pytest.approx(lost)
+
+
+def test_every_row_says_what_decided_it(found, subject):
+    per_row = found.account["per_row"]
+    assert set(per_row) == {subject.dataset.ids[row] for row in subject.labelled}
+    deciders = [said["decided"] for said in per_row.values()]
+    assert deciders.count("strong") > deciders.count("weak") > 0
+    shares = {kind: np.mean([said["kind"] == kind for said in per_row.values()]) for kind in found.account["kinds"]}
+    assert sum(shares.values()) == pytest.approx(1)
+    for kind, share in shares.items():
+        assert found.account["kinds"][kind]["value"] == pytest.approx(share)
+
+
+def test_one_modality_has_nothing_to_share(subject):
+    subject.model = type("One", (), {"names": ("strong",)})()
+    with pytest.raises(CannotSay, match="one modality"):
+        answer(subject)
+
+
+def test_without_a_target_it_cannot_be_said(subject):
+    subject.model = type("Aligned", (Model,), {"targets": {}, "names": subject.names, "__init__": lambda self: None})()
+    with pytest.raises(CannotSay, match="no target"):
+        answer(subject)
