@@ -221,6 +221,7 @@ class _Loop:
         for module in (self.step, *(part for _, part in self.outside)):
             module.to(self.device)
         self._select(stage.train)
+        self.modes = self._training_modes()
         probes = list(network.singles.parameters()) if network.singles_mode == "probe" else []
         probes = [p for p in probes if p.requires_grad]
         apart = {id(p) for p in probes}
@@ -258,17 +259,21 @@ class _Loop:
             else:
                 parameter.requires_grad_(any(fnmatch.fnmatchcase(name, pattern) for pattern in train))
 
-    def _training_mode(self) -> None:
+    def _training_modes(self) -> list[tuple[nn.Module, bool]]:
+        """Every module, and whether it is in training mode; of one stage, whose frozen parameters stay the same."""
+        found: list[tuple[nn.Module, bool]] = []
+
         def visit(module: nn.Module) -> None:
             own = list(module.parameters())
             if own and not any(p.requires_grad for p in own):
-                module.eval()
+                found.extend((part, False) for part in module.modules())
                 return
-            module.training = True
+            found.append((module, True))
             for child in module.children():
                 visit(child)
 
         visit(self.step)
+        return found
 
     def _monitor(self) -> tuple[str, bool]:
         """-> what the best epoch is picked by, and whether higher is better."""
@@ -340,7 +345,8 @@ class _Loop:
         return (self.clock.step - self.first_step) / self.total if self.total else 1.0
 
     def _epoch(self, folder: Path | None, history: list[dict[str, Any]]) -> dict[str, Any]:
-        self._training_mode()
+        for module, training in self.modes:
+            module.training = training
         sampler, every = self.parts.sampler, self.settings.checkpoint
         g = generator(self.seed, "sampler", self.number, self.clock.epoch)
         draws = sampler.epoch(self.data.train, self.settings.batch, self.meter, g)
