@@ -1,12 +1,13 @@
 """What every entry of the catalogue keeps to: its arms differ where it says, and both of them learn."""
 
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import pytest
 import torch
 
 from plait.catalogue import entry as entries
+from plait.catalogue import experiment
 from plait.catalogue.tables import SCARCITY, maker, named, table
 from plait.core.errors import MissingExtra
 from plait.core.recipe import Recipe
@@ -49,9 +50,25 @@ def like_stamps(rows):
     return read({**columns, "category": [f"class {c}" for c in label]}, target="category")
 
 
-@pytest.fixture(params=entries.names())
+MEASURES = [name for name in entries.names() if entries.load(name).measures]
+
+
+@pytest.fixture(params=[name for name in entries.names() if name not in MEASURES])
 def name(request):
     return request.param
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_what_a_measure_is_asked_can_be_answered(name):
+    """On small draws, with numbers; what it claims is for the check."""
+    for claim in entries.load(name).claims:
+        function = experiment._function(claim)
+        if claim.kind == "exact":
+            assert np.isfinite(function())
+            continue
+        for data in (claim.data, claim.without):
+            rows = min(400, named(data)[1].get("rows", 400))
+            assert np.isfinite(function(partial(table, data, seed=1, rows=rows), 1)).all()
 
 
 @pytest.fixture

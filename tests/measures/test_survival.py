@@ -32,3 +32,11 @@ def test_limits():
     assert scores.score("survival", np.zeros(4), truth)["c_index"] == 0.5
     for rows in (truth[:0], truth[:1], truth * [1, 0]):
         assert np.isnan(scores.score("survival", np.zeros(len(rows)), rows)["c_index"])
+
+
+def test_a_training_that_diverged_is_judged_and_does_not_stop_anything():
+    truth = np.array([[1.0, 1], [2, 1], [3, 1]])
+    assert scores.score("survival", np.array([np.inf, np.inf, 1.0], np.float32), truth)["c_index"] == pytest.approx(
+        2.5 / 3
+    )
+    assert np.isnan(scores.score("survival", np.array([np.nan, 2.0, 1.0]), truth)["c_index"])

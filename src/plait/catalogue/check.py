@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,34 +26,23 @@ from .entry import AtLeast, Claim, Data, Entry
 from .gates import Gate
 from .grounds import Ground, ground
 from .panel import panel
+from .record import Checked, Tag, gains, margin_of, p_of, recorded
 from .results import Results
 from .tables import maker, named, table
 from .verdict import Estimate, Word
 
 Array = np.ndarray[Any, np.dtype[Any]]
-MARGIN, MARGINS = 0.02, {"genes": 0.05}
-"""What counts as a difference, and where another one does."""
 BASELINE_SEEDS = {True: 1, False: 3}
 """Final baselines of each unit: their mean is what the method is held against.  By whether the table is made."""
 UNBOUNDED = ("log_loss", "mae", "rmse")
 """Measures that do not end at 1."""
 COUNTED = 64
 """Rows on which multiply-adds are counted."""
-AGAIN = 1_000
-"""Attempts from here on are replications."""
 BOTH = ("method", "baseline")
 WITNESS = "witness"
 """What is kept whole of the first unit, to be confirmed by."""
 SAME = 1e-3
 """By how much a probability may move when a training is repeated on another machine."""
-
-
-@dataclass
-class Checked:
-    """One claim's record.  arrays: per claim what is kept of single rows, for the file beside the record."""
-
-    record: dict[str, Any]
-    arrays: dict[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,7 +80,7 @@ def check(
     claim = entry.claims[at]
     began = time.perf_counter()
     if claim.kind == "exact":
-        return Checked(_record(claim, attempt, *_counted(entry, claim), {}, began))
+        return Checked(recorded(claim, attempt, *_counted(entry, claim), {}, began))
     tag = (name, at, attempt)
     arms, off = _both(entry, claim, tag, progress)
     found, gaps = arms.difference(*BOTH)
@@ -99,7 +88,7 @@ def check(
     if isinstance(claim.expect, AtLeast):
         parts["level"] = list(arms.level("method").interval)
     if claim.kind == "planted":
-        controlled = _gains(claim, found)
+        controlled = gains(claim, found)
     checked = _gates(entry, claim, arms, found, word, tag, controlled, progress)
     needed = ["mechanism", "alive", "trained", "headroom", "self_null", "leak"]
     if word == "unclear":
@@ -110,10 +99,10 @@ def check(
     stopped = gates.failed(checked, needed)
     if stopped is not None:
         word, reason = "unclear", f"gate {stopped}"
-    record = _record(claim, attempt, word, reason, found, {k: g.account() for k, g in checked.items()}, began)
+    record = recorded(claim, attempt, word, reason, found, {k: g.account() for k, g in checked.items()}, began)
     record |= {
-        "margin": _margin(claim),
-        "p": _p(claim, found),
+        "margin": margin_of(claim),
+        "p": p_of(claim, found),
         "units": len(arms.ground.grounds.units),
         "rows": arms.ground.rows,
         "method": arms.level("method").difference,
@@ -134,7 +123,7 @@ def replicated(entry: Entry, name: str, at: int, attempt: int, progress: Progres
     claim = entry.claims[at]
     if claim.replicate is not None:
         claim = claim.model_copy(update={"data": claim.replicate})
-    arms, off = _both(entry, claim, (name, at, attempt + AGAIN), progress)
+    arms, off = _both(entry, claim, (name, at, attempt), progress)
     found, gaps = arms.difference(*BOTH)
     word, reason, _ = _word(claim, arms, found, gaps, off)
     return {
@@ -163,10 +152,6 @@ def confirmed(entry: Entry, name: str, at: int, record: Mapping[str, Any], kept:
         if before.shape != now.shape or not np.allclose(before, now, rtol=0, atol=SAME, equal_nan=True):
             return False
     return True
-
-
-Tag = tuple[str, int, int]
-"""Entry, number of the claim, attempt: from which all seeds come."""
 
 
 def _all_said(outcome: Outcome) -> Array:
@@ -205,15 +190,11 @@ def _set_up(entry: Entry, data: Data, tag: Tag) -> tuple[Ground, list[Arm]]:
     return where, [method, baseline]
 
 
-def _margin(claim: Claim) -> float:
-    return claim.margin or MARGINS.get(named(claim.data)[0], MARGIN)
-
-
 def _word(claim: Claim, arms: Arms, found: Estimate, gaps: Array, off: Arms | None) -> tuple[Word, str, dict[str, Any]]:
     """-> verdict, reason, what a planted claim's second part found."""
     if isinstance(claim.expect, AtLeast):
         return (*verdict.reaches(arms.level("method"), claim.expect.at_least), {})
-    margin = _margin(claim)
+    margin = margin_of(claim)
     word, reason = verdict.judge(found, claim.expect, margin)
     if off is None:
         return word, reason, {}
@@ -228,11 +209,6 @@ def _word(claim: Claim, arms: Arms, found: Estimate, gaps: Array, off: Arms | No
     return both, "" if both != "unclear" else reason or f"{why} against where its condition is off", parts
 
 
-def _gains(claim: Claim, found: Estimate) -> bool:
-    low, high = found.interval
-    return high < 0 if claim.expect == "lower" else low > 0
-
-
 def _gates(
     entry: Entry,
     claim: Claim,
@@ -243,7 +219,7 @@ def _gates(
     controlled: bool | None,
     progress: Progress,
 ) -> dict[str, Gate]:
-    margin, baseline = _margin(claim), arms.level("baseline").difference
+    margin, baseline = margin_of(claim), arms.level("baseline").difference
     rises = claim.expect != "lower"
     bounded = claim.measure.removeprefix("test/") not in UNBOUNDED
     not_needed = Gate(None, "not needed")
@@ -288,35 +264,6 @@ def _counted(entry: Entry, claim: Claim) -> tuple[Word, str, Estimate]:
         return (*verdict.reaches(found, claim.expect.at_least), found)
     found = Estimate(float(method - baseline), 0.0, 1)
     return (*verdict.judge(found, claim.expect, claim.margin or 0.5), found)
-
-
-def _record(
-    claim: Claim, attempt: int, word: Word, reason: str, found: Estimate, checked: dict[str, Any], began: float
-) -> dict[str, Any]:
-    name, knobs = named(claim.data)
-    return {
-        "says": claim.says,
-        "kind": claim.kind,
-        "data": name,
-        "regime": ", ".join(f"{knob} {value}" for knob, value in knobs.items()) or "as it is",
-        "measure": claim.measure,
-        "expect": claim.expect if isinstance(claim.expect, str) else f"at least {claim.expect.at_least}",
-        "verdict": word,
-        "reason": reason,
-        "difference": found.difference,
-        "interval": list(found.interval),
-        "resolution": found.resolution,
-        "gates": checked,
-        "attempt": attempt,
-        "seconds": time.perf_counter() - began,
-    }
-
-
-def _p(claim: Claim, found: Estimate) -> float | None:
-    """One-sided, of what the claim denies; None for claims of equality or of a level."""
-    if claim.expect == "lower":
-        return verdict.Estimate(-found.difference, found.se, found.df).p_above(0.0)
-    return found.p_above(0.0) if claim.expect == "higher" else None
 
 
 def _search(judged: Judged) -> dict[str, Any]:

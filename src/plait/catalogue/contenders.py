@@ -137,7 +137,8 @@ def _offered(family: str | None, schema: Schema, settings: Sequence[str]) -> tup
     """Every entry of a family, or of all where None -> arms, and why others do not fit the table."""
     arms, left = [], {}
     for name in entries.names():
-        if family in (None, entries.load(name).family):
+        entry = entries.load(name)
+        if family in (None, entry.family) and not entry.measures:
             try:
                 arms.append(_arm(name, schema, settings))
             except PlaitError as error:

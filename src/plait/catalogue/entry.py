@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from plait.workflow.defaults import ENTRIES
 
 FAMILIES = (
     "fusion", "trust", "missing", "balance", "alignment", "self_supervision", "few_labels", "generation", "security",
-    "continual",
+    "continual", "measures",
 )  # fmt: skip
 
 Data = str | dict[str, dict[str, Any]]
@@ -43,6 +44,7 @@ class Claim(_Strict):
     afresh from a known truth; it must gain on `data`, and more there than on `without`, where its condition is off).
     expect: of the method's measure minus the baseline's.  margin: what counts as a difference; the data set's if None.
     replicate: other data on which what was seen is looked for again; fresh seeds and draws or folds of `data` if None.
+    by: of a measure, MODULE.FUNCTION of `experiments`, which gives the numbers.
     """
 
     says: str
@@ -53,6 +55,7 @@ class Claim(_Strict):
     expect: Literal["higher", "lower", "not_lower", "equal"] | AtLeast
     margin: float | None = Field(default=None, gt=0)
     replicate: Data | None = None
+    by: str | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Claim:
@@ -95,6 +98,7 @@ class Entry(_Strict):
 
     carried_by: room/component, where it stands; several with a comma.
     scale: full, or `reduced: what was reduced`.  baseline: a recipe that differs only in the slots the entry is about.
+    An entry without either is a measure, whose claims say by what function they are asked.
     disabled: how the mechanism is turned off; None where the arms are built differently.
     knobs: {setting: where it is searched} of what the method alone has, beside what all recipes are tuned by.
     repeats: of the folds on real rows.
@@ -107,8 +111,8 @@ class Entry(_Strict):
     published: str
     carried_by: str
     scale: str = "full"
-    recipe: dict[str, Any]
-    baseline: dict[str, Any]
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    baseline: dict[str, Any] = Field(default_factory=dict)
     disabled: Disabled | None = None
     knobs: dict[str, Searched] = Field(default_factory=dict)
     repeats: Literal[1, 2, 4] = 1
@@ -119,9 +123,24 @@ class Entry(_Strict):
     def _sound(self) -> Entry:
         if self.scale != "full" and not self.scale.startswith("reduced: "):
             raise ValueError(f"scale is `full` or `reduced: what was reduced`, found {self.scale!r}")
-        if self.recipe == self.baseline:
+        if self.measures:
+            if not all(claim.by for claim in self.claims) or any(claim.kind == "compare" for claim in self.claims):
+                raise ValueError("a measure's claims are exact or planted, and say `by` what function they are asked")
+        elif any(claim.by for claim in self.claims):
+            raise ValueError("`by` is for measures, which have neither recipe nor baseline")
+        elif self.recipe == self.baseline:
             raise ValueError("recipe and baseline are the same: there is nothing to compare")
         return self
+
+    @property
+    def measures(self) -> bool:
+        """Whether it is a measure: nothing is trained by it."""
+        return not self.recipe and not self.baseline
+
+    @property
+    def carriers(self) -> list[str]:
+        """Modules below `plait` that carry it."""
+        return [component.strip().replace("/", ".") for component in self.carried_by.split(",")]
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -137,7 +156,10 @@ class Entry(_Strict):
         except ValidationError as error:
             raise RecipeError(f"{source}: {complaint(error, '', cls)}") from error
         rooms = {slot.room.removeprefix("plait.").replace(".", "/"): name for name, slot in SLOTS.items()}
-        for component in entry.carried_by.split(","):
+        for path in entry.carriers if entry.measures else ():
+            if importlib.util.find_spec(f"plait.{path}") is None:
+                raise RecipeError(f"{source}: carried_by: there is no module plait.{path}.")
+        for component in () if entry.measures else entry.carried_by.split(","):
             room, _, name = component.strip().rpartition("/")
             if room not in rooms:
                 raise RecipeError(

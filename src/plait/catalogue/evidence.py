@@ -37,10 +37,14 @@ def depends_on(entry: Entry, at: int | None = None) -> str:
     It is of the code that both arms reach, the default recipe under them, the data, and what the entry asks for.
     """
     default = read_mapping(RECIPES / "default.yaml", "recipe", RecipeError)
-    modules = [*ROOTS, *(find("encoders", name).__module__ for name in available("encoders"))]
-    for arm in (entry.recipe, entry.baseline, default):
-        modules += modules_of(Recipe.parse(arm))
     claims = entry.claims if at is None else [entry.claims[at]]
+    if entry.measures:
+        modules = ["plait.catalogue.experiment", *(f"plait.{path}" for path in entry.carriers)]
+        modules += [f"plait.catalogue.experiments.{str(claim.by).partition('.')[0]}" for claim in claims]
+    else:
+        modules = [*ROOTS, *(find("encoders", name).__module__ for name in available("encoders"))]
+        for arm in (entry.recipe, entry.baseline, default):
+            modules += modules_of(Recipe.parse(arm))
     for claim in claims:
         for data in (claim.data, claim.without, claim.replicate):
             modules += [] if data is None else [f"plait.data.sets.{named(data)[0]}"]

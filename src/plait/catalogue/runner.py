@@ -14,9 +14,10 @@ from plait.workflow.prepare import Progress, silent
 from plait.workflow.run import locked, plain, versions, write_json
 
 from . import entry as entries
-from . import ledger
-from .check import Checked, check, confirmed, replicated
+from . import experiment, ledger
+from .check import check, confirmed, replicated
 from .evidence import EVIDENCE, asked_of, depends_on, read
+from .record import AGAIN, Checked
 from .verdict import together
 
 
@@ -40,11 +41,15 @@ def claim(
             attempt = ledger.attempt_of(folder, name, says, again)
             ledger.note(folder, "begun", name, says, fingerprint, attempt)
             gains = [found[i].record["gates"]["control"]["passed"] for i in planted if i in found]
-            found[at] = check(entry, name, at, attempt, controlled=any(gains), progress=progress)
+            if entry.measures:
+                found[at] = experiment.check(entry, name, at, attempt, progress=progress)
+            else:
+                found[at] = check(entry, name, at, attempt, controlled=any(gains), progress=progress)
             record = found[at].record
             record |= {"fingerprint": fingerprint, "asked": asked_of(entry, at), "replication": None}
             if replicate and record["verdict"] != "unclear" and record["kind"] != "exact":
-                record["replication"] = replicated(entry, name, at, attempt, progress)
+                look = experiment.again if entry.measures else replicated
+                record["replication"] = look(entry, name, at, attempt + AGAIN, progress)
             told = {key: record[key] for key in ("verdict", "reason", "difference", "interval")}
             ledger.note(folder, "done", name, says, fingerprint, attempt, **told)
         records = [found[at].record for at in range(len(entry.claims))]
@@ -86,7 +91,7 @@ def confirm(name: str, *, folder: Path = EVIDENCE, progress: Progress = silent) 
             elif (
                 record is not None
                 and record["asked"] == asked_of(entry, at)
-                and confirmed(entry, name, at, record, kept)
+                and (experiment.confirmed if entry.measures else confirmed)(entry, name, at, record, kept)
             ):
                 ledger.note(folder, "confirmed", name, one.says, now, record["attempt"], before=record["fingerprint"])
                 record["fingerprint"] = now

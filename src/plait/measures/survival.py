@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from plait.core.extras import need
@@ -22,15 +23,17 @@ def rows(predicted: Array, truth: Array) -> dict[str, Array]:
 def others(predicted: Array, truth: Array) -> dict[str, float]:
     """Harrell's C: the share of comparable pairs in which the earlier event has the higher risk, ties counting half.
 
-    NaN where no pair is comparable.  Source: Harrell et al., JAMA 1982.  MissingExtra without scikit-survival.
+    NaN where no pair is comparable, or a risk is NaN; infinite risks are ties above all others.
+    Source: Harrell et al., JAMA 1982.  MissingExtra without scikit-survival.
     """
     if predicted.ndim != 1 or truth.shape != (len(predicted), 2):
         raise ValueError(f"expected risks [P] and times with events [P, 2], found {predicted.shape} and {truth.shape}")
     sksurv = need("sksurv.metrics", "survival")
     time, event = truth[:, 0], truth[:, 1] > 0.5
-    if not _comparable(time, event):
+    if not _comparable(time, event) or np.isnan(predicted).any():
         return {"c_index": float("nan")}
-    return {"c_index": float(sksurv.concordance_index_censored(event, time, predicted)[0])}
+    risk = np.nan_to_num(predicted.astype(np.float64))
+    return {"c_index": float(sksurv.concordance_index_censored(event, time, risk)[0])}
 
 
 def _comparable(time: Array, event: Array) -> bool:

@@ -117,6 +117,8 @@ def _named(recipe: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
     if (path := RECIPES / f"{recipe}.yaml").exists():
         return read_mapping(path, "recipe", RecipeError)
     entry: Mapping[str, Any] = read_mapping(ENTRIES / f"{recipe}.yaml", "catalogue entry", RecipeError)
+    if "recipe" not in entry:
+        raise RecipeError(f"{recipe} is a measure of the catalogue: nothing is trained by it. Ask: plait explain RUN")
     found: Mapping[str, Any] = entry["recipe"]
     return found
 
