@@ -14,26 +14,27 @@ Values = Mapping[Subset, float | Array] | Callable[[Subset], float | Array]
 
 
 class Game:
-    """names [M], and `game(indices)` -> [N] values of rows; [1] where the measure is one number (rows is None).
+    """names [M], and `game(indices)` -> [N] values of rows, or [1] where the measure is one number.
 
     values: {modalities: a number, or [N], one for each row}, in which the order of names in a subset does not matter
-    and () stands for no modality; or a function of a subset, for names, asked once for each.  A number among values of
-    rows holds for all of them.  ValueError on a subset that is not there, values that are not finite or do not fit.
+    and () stands for no modality; or a function of a subset, for names.  Each subset is read when it is asked for, and
+    once.  A number among values of rows holds for all of them.  ValueError on a subset that is not there, values that
+    are not finite, or of unequal length.  rows: how many, None as long as only numbers were read.
     """
 
     def __init__(self, values: Values, names: Sequence[str] | None = None) -> None:
-        if names is None and not isinstance(values, Mapping):
+        if isinstance(values, Mapping):
+            listed = list(dict.fromkeys(n for key in values for n in key) if names is None else names)
+            self._ask = _lookup(values)
+        elif names is None:
             raise ValueError("a function of subsets does not say which modalities there are: give `names`")
-        self._ask = _lookup(values) if isinstance(values, Mapping) else values
-        listed = list(dict.fromkeys(n for key in values for n in key) if names is None else names)  # type: ignore[union-attr]
+        else:
+            listed, self._ask = list(names), values
         if not listed or len(set(listed)) < len(listed):
             raise ValueError(f"expected one modality or more, each named once, found {listed}")
         self.names = tuple(listed)
-        self._known: dict[Subset, Array] = {}
         self.rows: int | None = None
-        everything = self(range(len(listed)))
-        self.rows = None if everything.ndim == 0 else len(everything)
-        self._known[self.names] = everything.reshape(-1)
+        self._known: dict[Subset, Array] = {}
 
     @property
     def asked(self) -> int:
@@ -43,18 +44,19 @@ class Game:
     def __call__(self, chosen: Iterable[int]) -> Array:
         subset = tuple(self.names[i] for i in sorted(chosen))
         if subset not in self._known:
-            self._known[subset] = self._fit(subset, np.asarray(self._ask(subset), np.float64))
+            value = np.asarray(self._ask(subset), np.float64)
+            if value.ndim > 1 or not value.size or not np.isfinite(value).all():
+                raise ValueError(f"{subset}: expected a number or [N], all finite, found shape {value.shape}: {value}")
+            if value.ndim and len(value) != (self.rows or len(value)):
+                raise ValueError(f"{subset}: found values of {len(value)} rows, expected {self.rows}, as of others")
+            self.rows = len(value) if value.ndim else self.rows
+            self._known[subset] = value.reshape(-1)
         return self._known[subset]
 
-    def _fit(self, subset: Subset, value: Array) -> Array:
-        if value.ndim > 1 or not value.size or not np.isfinite(value).all():
-            raise ValueError(f"{subset}: expected a number or [N], all finite, found shape {value.shape}: {value}")
-        if not self._known:
-            return value
-        size = self.rows or 1
-        if value.ndim and (self.rows is None or len(value) != size):
-            raise ValueError(f"{subset}: found values of {len(value)} rows, expected {self.rows or 'a number'}, as all")
-        return np.broadcast_to(value, (size,))
+
+def stacked(values: Sequence[Array]) -> Array:
+    """K x [N] or [1] -> [N, K]."""
+    return np.stack(np.broadcast_arrays(*values), -1)
 
 
 def _lookup(values: Mapping[Subset, float | Array]) -> Callable[[Subset], float | Array]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bootstrap import mean_interval
-from ._game import Game, Subset
+from ._game import Game, Subset, stacked
 
 Array = NDArray[Any]
 
@@ -62,7 +62,7 @@ def of_game(
 ) -> Worth:
     """shares: K x [N] as the game gives them; of: [K], the modalities unless others are said."""
     named = tuple((name,) for name in game.names) if of is None else tuple(of)
-    table = np.stack(shares, 1)
+    table = stacked(shares)
     if game.rows is None:
         return Worth(named, table[0], np.full((len(named), 2), np.nan), np.zeros(len(named)), None)
     return _of_rows(named, table, groups, seed, level)

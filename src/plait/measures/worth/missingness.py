@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from ..bootstrap import Interval, many_intervals
 from ._crossfit import cross_fitted, folds, standard
+from ._permuted import permuted_rows
 
 Array = NDArray[Any]
 
@@ -76,8 +77,7 @@ def missingness(
     for j, name in enumerate(names):
         y = there[:, j].astype(np.float64)
         if 0 < y.sum() < len(y):
-            dealt = _dealt(y, groups, permutations, np.random.default_rng([seed, j]))
-            labels = np.vstack([y, dealt])
+            labels = np.vstack([y, y[permuted_rows(len(y), permutations, groups=groups, seed=[seed, j])]])
             aucs = fold_auc(cross_fitted(x, labels, fold, penalty=penalty), labels, fold)
             p = (1 + np.sum(aucs[1:] >= aucs[0] - 1e-12)) / (1 + permutations)
             ends = many_intervals(_resampled(x, y, fold, penalty), len(y), groups=groups, seed=seed, draws=draws)
@@ -120,19 +120,6 @@ def _resampled(x: Array, y: Array, fold: Array, penalty: float) -> Callable[[Arr
         }
 
     return auc
-
-
-def _dealt(y: Array, groups: Array | None, permutations: int, rng: np.random.Generator) -> Array:
-    """[B, N] labels of whole groups dealt out among groups of equal size."""
-    code = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    order, size = np.argsort(code, kind="stable"), np.bincount(code)
-    start = np.cumsum(size) - size
-    dealt = np.empty((permutations, len(y)))
-    for length in np.unique(size):
-        rows = order[start[size == length][:, None] + np.arange(length)]
-        for b in range(permutations):
-            dealt[b, rows] = y[rows[rng.permutation(len(rows))]]
-    return dealt
 
 
 def _coded(label: Array) -> Array:

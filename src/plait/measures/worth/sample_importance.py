@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bootstrap import Interval, mean_interval
-from ._game import Game, Values
+from ._game import Game, Values, stacked
 from ._signs import sign_flip_p
 
 Array = NDArray[Any]
@@ -89,16 +89,16 @@ def sample_importance(
     answered: from which value on a row counts as answered.  ValueError on numbers in the place of values of rows.
     """
     game = Game(values, names)
-    if game.rows is None:
-        raise ValueError("expected a value for each row, found one number a subset")
     size = len(game.names)
     everyone = set(range(size))
-    singles = np.stack([game([j]) for j in range(size)], 1)
+    importance = stacked([_banzhaf(game, j) for j in range(size)])
+    if game.rows is None:
+        raise ValueError("expected a value for each row, found one number a subset")
+    singles = stacked([game([j]) for j in range(size)])
     whole, best = game(everyone), singles.max(1)
-    importance = np.stack([_banzhaf(game, j) for j in range(size)], 1)
     order = np.sort(importance, 1)
     ahead = order[:, -1] - order[:, -2] > TIE if size > 1 else importance[:, 0] > TIE
-    without = np.stack([game(everyone - {j}) for j in range(size)], 1)
+    without = stacked([game(everyone - {j}) for j in range(size)])
     count = (singles >= answered).sum(1)
     kind = np.select([game([]) >= answered, count == 1, count > 1, whole >= answered], [0, 1, 2, 3], 4)
     return SampleImportance(

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from ._game import Game, Subset, Values
+from ._game import Game, Subset, Values, stacked
 from ._worth import Worth, of_game
 
 Array = NDArray[Any]
@@ -55,11 +55,11 @@ def shapley(
     drawn = list(_orders(size, orders, seed))
     if not drawn:
         return of_game(game, [_exact(game, i) for i in range(size)], groups, seed, level=level)
-    shares = np.zeros((game.rows or 1, size))
+    shares: Array = np.zeros((1, size))
     pairs = np.empty((len(drawn), size))
     for k, order in enumerate(drawn):
         share = (_along(game, order) + _along(game, order[::-1])) / 2
-        shares += share / len(drawn)
+        shares = shares + share / len(drawn)
         pairs[k] = share.mean(0)
     found = of_game(game, list(shares.T), groups, seed, level=level)
     se = pairs.std(0, ddof=1) / np.sqrt(len(drawn))
@@ -146,7 +146,7 @@ def _exact(game: Game, i: int) -> Array:
 
 def _along(game: Game, order: Sequence[int]) -> Array:
     """[N, M] what each modality adds when it comes in this order."""
-    steps = np.stack([game(order[:k]) for k in range(len(order) + 1)], 1)
+    steps = stacked([game(order[:k]) for k in range(len(order) + 1)])
     return np.diff(steps, axis=1)[:, np.argsort(order)]
 
 
