@@ -111,6 +111,7 @@ def test_two_noisy_copies_are_rejected_no_more_often_than_said():
         ({"fold": np.zeros(6)}, "2 or more, found 1"),
         ({"fold": np.arange(6) % 2, "groups": np.repeat([0, 1, 2], 2)}, "several folds"),
         ({"fold": np.arange(5)}, "each of 6 rows"),
+        ({"fold": np.arange(6) % 2, "groups": np.arange(5)}, "group for each of the 6"),
         ({"split": 7}, "7 folds"),
     ],
 )

@@ -117,3 +117,7 @@ def test_what_does_not_fit_is_refused():
         sensitivity_bounds(values, observed, x, gammas=[0.5])
     with pytest.raises(ValueError, match="features"):
         sensitivity_bounds(values, observed)
+    with pytest.raises(ValueError, match="0 to 1"):
+        sensitivity_bounds(values, observed, propensity=np.full(50, 2.0))
+    with pytest.raises(ValueError, match="above 0"):
+        extremes(np.ones(2), np.array([0.5, 0.0]), 2)

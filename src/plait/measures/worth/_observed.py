@@ -42,6 +42,8 @@ def chances(
     """
     if features is None and propensity is not None:
         known = np.asarray(propensity, np.float64)
+        if known.shape != observed.shape or not ((known >= 0) & (known <= 1)).all():
+            raise ValueError(f"expected propensities [{len(observed)}] from 0 to 1, found {known.shape}: {known}")
         return lambda times: np.broadcast_to(known, (len(times), len(known)))
     if features is None or propensity is not None:
         raise ValueError("expected features, to estimate who is observed from, or the propensity itself")

@@ -37,10 +37,11 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class FusionGain:
-    """p: one-sided, of `the gain is 0 or less`.  fused, singles: means.  chosen: {fold: the best single outside of it}.
+    """p: one-sided, of `the gain is 0 or less`.  fused, singles: means.
 
-    same_rows: the gain over the best single of the judging rows, which is too low.  differences: [N], fused minus the
-    chosen single.
+    chosen: {place of the fold in their order: the best single outside of it}.
+    same_rows: the gain over the best single of the judging rows, which is too low.
+    differences: [N], fused minus the chosen single.
     """
 
     gain: float
@@ -133,6 +134,8 @@ def _codes(fold: Array, groups: Array | None, size: int) -> Array:
     if len(code) != size or len(names) < 2:
         raise ValueError(f"expected a fold for each of {size} rows, 2 or more, found {len(names)} for {len(code)}")
     together = code if groups is None else np.unique(groups, return_inverse=True)[1]
+    if len(together) != size:
+        raise ValueError(f"expected a group for each of the {size} rows, found {len(together)}")
     if len(np.unique(together * len(names) + code)) > len(np.unique(together)):
         raise ValueError("a group lies in several folds: rows that belong together would choose and judge")
     return code

@@ -139,14 +139,12 @@ def observation_propensity(
 def observation_weights(propensity: Array, observed: Array, *, clip: float = 0.01, stabilised: bool = False) -> Array:
     """[N] 1 / propensity of observed rows, 0 of the others; stabilised: times the share observed.
 
-    ValueError on propensities outside of (0, 1] after clipping from below.
+    ValueError on propensities that are not above 0 and at most 1 after clipping.
     """
-    p, o = np.asarray(propensity, np.float64), np.asarray(observed, bool)
-    if p.shape != o.shape or not (np.maximum(p, clip) > 0).all() or not (p <= 1).all():
-        raise ValueError(
-            f"expected propensities [{len(o)}] above 0, at most 1, found {p.shape}: {p.min()} to {p.max()}"
-        )
-    return np.where(o, (o.mean() if stabilised else 1.0) / np.maximum(p, clip), 0.0)
+    p, o = np.maximum(np.asarray(propensity, np.float64), clip), np.asarray(observed, bool)
+    if p.shape != o.shape or not ((p > 0) & (p <= 1)).all():
+        raise ValueError(f"expected propensities [{len(o)}] above 0 and at most 1, found {p.shape}: {propensity}")
+    return np.where(o, (o.mean() if stabilised else 1.0) / p, 0.0)
 
 
 def weighted_mean(values: Array, weight: Array) -> float:

@@ -9,8 +9,9 @@ A small p rules out missing completely at random: complete rows are not like the
 said by `inverse_probability_weighting`.  A large p is no proof: regressions see what depends on the sum of features
 (give squares and products as columns where more is suspected), and nobody sees what depends on the absent cell:
 `sensitivity_bounds`.
-Permuting is exact; an AUC pooled over folds would lie below .5 by chance, since each fold's rows lack in the others'
-share.  With groups, their cells are dealt out whole among groups of equal size; a group whose size no other has stays.
+
+An AUC pooled over folds would lie below .5 by chance: the rows that a fold has too many of, the others have too few of.
+With groups, labels are dealt out whole among groups of equal size; a group whose size no other has keeps its own.
 
 `littles_test` asks the same of tables of numbers with gaps.  Source: classifier two-sample tests, Lopez-Paz & Oquab,
 arXiv:1610.06545; several modalities: Holm, Scandinavian Journal of Statistics 1979.

@@ -8,8 +8,8 @@
 choose the same.  Where they do not, `alone` keeps every copy of what one modality could give, and it cannot see what
 only several show together (XOR): each of them alone gives nothing.  Nor can `greedy`.
 
-With a permutation null, `alone` also wants a score that is not there by chance.  Gains of chosen modalities are judged
-on the rows that chose them, hence too high: measure them again on other rows.
+With a permutation null, `alone` also wants a score that is not there by chance, of each modality by itself.  Gains of
+chosen modalities are judged on the rows that chose them, hence too high: measure them again on other rows.
 
 Source: each modality judged in its own representation: Gao et al., "DeepSuM: Deep Sufficient Modality Learning
 Framework", arXiv:2503.01728, which scores by distance covariance; here any measure of its own model will do.

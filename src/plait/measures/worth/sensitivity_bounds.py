@@ -77,7 +77,9 @@ def sensitivity_bounds(
 
 
 def extremes(values: Array, propensity: Array, gamma: float) -> tuple[float, float]:
-    """Lowest and highest weighted mean of observed values [P] with propensities [P] above 0."""
+    """Lowest and highest weighted mean of observed values [P] with propensities [P], above 0 and at most 1."""
+    if len(values) != len(propensity) or not ((propensity > 0) & (propensity <= 1)).all():
+        raise ValueError(f"expected a propensity above 0 and at most 1 for each value, found {propensity}")
     low, high = _extremes(np.asarray(values, np.float64), propensity[None], gamma, np.ones((1, len(values))))
     return float(low[0]), float(high[0])
 
