@@ -96,6 +96,15 @@ def test_rows_of_a_group_count_as_one():
     assert np.diff(loose.interval) < 0.65 * np.diff(once.interval)
 
 
+def test_resamples_fit_chances_anew():
+    """Fitted weights balance what they are fitted to, so a mean of that varies less than with weights that stay."""
+    x, _, _, observed = table(300, 4)
+    fitted = inverse_probability_weighting(x[:, 0], observed, x, draws=200)
+    stays = inverse_probability_weighting(x[:, 0], observed, propensity=fitted.propensity, draws=200)
+    assert stays.mean == pytest.approx(fitted.mean)
+    assert np.diff(fitted.interval) < 0.9 * np.diff(stays.interval)
+
+
 def test_estimated_chances_are_near_the_true_ones_and_out_of_fold():
     x, chance, _, observed = table(3000, 1)
     found = observation_propensity(observed, x)
