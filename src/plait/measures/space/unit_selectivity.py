@@ -60,7 +60,7 @@ def unit_selectivity(
 ) -> UnitSelectivity:
     """responses [N, U], categories [N].  groups: [N], rows that are no independent stimuli: averaged to one.
 
-    Intervals, of share and specificity, leave out blocks of stimuli (jackknife).
+    Intervals, of share and specificity, leave out blocks of stimuli (jackknife); NaN where too few would be left.
     ValueError on NaN, a single category, fewer than 4 stimuli in one, or a control that is not there.
     """
     rows, names = checked(responses, "responses"), np.asarray(categories).astype(str)
