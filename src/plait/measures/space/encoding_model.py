@@ -6,7 +6,7 @@ ridge regression, on rows held out in folds, from
     each modality's features alone;
     `sum`:      the features of all modalities side by side, the linear sum of both;
     `joint`:    the joint representation;
-    `additive`: what ridge makes of the joint representation from the features in `sum`: its part that is linear in them.
+    `additive`: the joint representation as ridge predicts it from the features in `sum`: its part linear in them.
 
 A site is flagged where `joint` has the smaller held-out error than every other, by one-sided t-tests over rows: its
 p-value is the largest of them, corrected for the number of sites.  `additive` is a control that the paper lacks: a
