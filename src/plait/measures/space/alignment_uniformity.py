@@ -107,13 +107,17 @@ def _uniformity(rows: Floats, code: Array, times: Array, t: float) -> Array:
     if not t > 0:
         raise ValueError(f"expected t > 0, found {t}")
     weight = times.astype(np.float64)
-    potential, meetings = np.zeros(len(weight)), np.zeros(len(weight))
+    together = np.zeros((int(code.max()) + 1, len(weight)))
+    np.add.at(together, code, weight.T)
+    meetings = weight.sum(1) ** 2 - np.sum(together**2, 0)
+    meetings[meetings <= 0] = np.nan
+    potential = np.zeros(len(weight))
     step = max(1, _BLOCK // len(rows))
     for start in range(0, len(rows), step):
-        block = slice(start, start + step)
-        others = (code[block, None] != code).astype(np.float64)
-        meetings += np.sum((weight @ others.T) * weight[:, block], 1)
-        others *= np.exp(2 * t * (rows[block] @ rows.T - 1))
-        potential += np.sum((weight @ others.T) * weight[:, block], 1)
-    meetings[meetings == 0] = np.nan
+        block, rest = slice(start, start + step), slice(start, None)
+        kernel = np.exp(2 * t * (rows[block] @ rows[rest].T - 1))
+        kernel[code[block, None] == code[rest]] = 0
+        # Pairs with later blocks are met here only, those within the block from both sides.
+        kernel[:, :step] /= 2
+        potential += 2 * np.sum((weight[:, rest] @ kernel.T) * weight[:, block], 1)
     return np.log(potential / meetings)

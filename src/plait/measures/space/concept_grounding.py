@@ -33,7 +33,7 @@ Words = Collection[str]
 
 @dataclass(frozen=True, eq=False)
 class ConceptGrounding(Result):
-    """agreement: mean of by_concept [K], which is NaN where a concept has no words.  intervals: of it and of overlap."""
+    """agreement: mean of by_concept [K], NaN where a concept has no words.  intervals: of agreement and overlap."""
 
     agreement: float
     overlap: float
