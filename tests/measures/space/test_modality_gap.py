@@ -118,8 +118,13 @@ def test_a_thin_gap_is_fully_separable():
 def test_twins_across_folds_do_not_push_below_chance():
     a = np.random.default_rng(0).normal(size=(40, 60))
     assert held_out_accuracy(a, a + 1e-9).mean() == pytest.approx(0.5, abs=0.15)
-    groups = np.arange(40) % 4
-    assert held_out_accuracy(a, a, groups=groups, folds=4).tolist() == [0.5] * 40
+
+
+def test_copies_across_folds_do_not_make_clouds_separable():
+    copies = np.repeat(np.arange(30), 5)
+    a, b = np.random.default_rng(0).normal(size=(2, 30, 100))[:, copies]
+    assert held_out_accuracy(a, b).mean() > 0.9
+    assert held_out_accuracy(a, b, groups=copies).mean() == pytest.approx(0.5, abs=0.2)
 
 
 def test_account_is_plain_data():

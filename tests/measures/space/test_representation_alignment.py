@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from plait.measures.space import representation_alignment as r
 from plait.measures.space._neighbours import nearest
@@ -135,13 +136,21 @@ def test_leaving_rows_out_of_the_lists_is_as_if_they_had_not_been_there(monkeypa
     assert np.array_equal(nearest(x[kept], 6, 0).rows, again.rows)
 
 
-def test_groups_that_leave_too_few_neighbours_are_searched_again():
+def test_the_interval_is_that_of_leaving_each_group_out():
     a, b = drawn(90)
-    nearly = np.repeat(np.arange(3), 30)
-    a += 20 * np.eye(4)[nearly]
-    found = r.representation_alignment(a, b, k=3, groups=nearly)
-    # the 26 nearest kept of each row are all in its own group, which is left out as a whole
-    assert all(np.isfinite(ends).all() for ends in found.intervals.values())
+    group = np.repeat(np.arange(3), 30)
+    a += 20 * np.eye(4)[group]
+    # of the neighbours that are found at first for this row, none is left when the group around it is left out
+    group[0] = 1
+    found = r.representation_alignment(a, b, k=3, groups=group)
+    without = []
+    for g in range(3):
+        x, y = a[group != g], b[group != g]
+        pairs = zip(neighbours(x, 3), neighbours(y, 3), strict=True)
+        without.append(np.mean([len(set(p) & set(q)) / 3 for p, q in pairs]))
+    half = t.ppf(0.975, 2) * np.sqrt(2 / 3 * np.sum((without - np.mean(without)) ** 2))
+    wanted = np.clip([found.mutual_knn - half, found.mutual_knn + half], 0, 1)
+    assert found.intervals["mutual_knn"] == pytest.approx(tuple(wanted))
 
 
 def test_the_interval_covers():

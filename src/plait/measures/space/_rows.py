@@ -53,3 +53,10 @@ def codes(groups: ArrayLike | None, size: int) -> tuple[Array, int]:
         raise ValueError(f"expected a group for each of the {size} rows, found shape {given.shape}")
     names, code = np.unique(given, return_inverse=True)
     return code, len(names)
+
+
+def group_sums(values: Floats, code: Array, count: int) -> Floats:
+    """[N, D], the group of each row -> [count, D]."""
+    out = np.zeros((count, values.shape[1]))
+    np.add.at(out, code, values)
+    return out

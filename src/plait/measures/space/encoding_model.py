@@ -33,7 +33,7 @@ from ..bootstrap import Interval, mean_interval
 from ._multiple import Correction, adjusted
 from ._result import Result
 from ._ridge import PENALTIES, ridge
-from ._rows import Array, Floats, checked, codes
+from ._rows import Array, Floats, checked, codes, group_sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def encoding_model(
     base = total.pop("mean")
     r2 = {name: 1 - t / base for name, t in total.items()}
     rivals = [name for name in r2 if name != "joint"]
-    apart = np.stack([_grouped(errors[name] - errors["joint"], code, count) for name in rivals])
+    apart = np.stack([group_sums(errors[name] - errors["joint"], code, count) for name in rivals])
     p, wide = _t_test(apart, level)
     hardest = p.argmax(0)
     every = np.arange(target.shape[1])
@@ -139,12 +139,6 @@ def _scaled(train: Floats, rows: Floats) -> Floats:
     divisor = np.where(moves, spread, np.inf) * np.sqrt(max(1, int(moves.sum())))
     scaled: Floats = (rows - train.mean(0)) / divisor
     return scaled
-
-
-def _grouped(values: Floats, code: Array, count: int) -> Floats:
-    out = np.zeros((count, values.shape[1]))
-    np.add.at(out, code, values)
-    return out
 
 
 def _t_test(apart: Floats, level: float) -> tuple[Floats, Floats]:

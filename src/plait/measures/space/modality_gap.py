@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 
 from ..bootstrap import Interval, many_intervals, mean_interval
 from ._result import Result
-from ._rows import Array, Floats, codes, paired, unit
+from ._rows import Array, Floats, codes, group_sums, paired, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +111,9 @@ class _Sums:
 
     def __init__(self, a: Floats, b: Floats, code: Array, count: int) -> None:
         size = np.bincount(code, minlength=count).astype(np.float64)
-        self.a, self.b, self.size = _grouped(a, code, count), _grouped(b, code, count), size
+        self.a, self.b, self.size = group_sums(a, code, count), group_sums(b, code, count), size
         # Of differences, not as a difference of sums: it is then 0 to the last bit where a equals b.
-        self.apart = _grouped(a - b, code, count)
+        self.apart = group_sums(a - b, code, count)
         self.pairs = np.bincount(code, (a * b).sum(1), count)
 
     def statistics(self, times: Array) -> dict[str, Array]:
@@ -138,11 +138,3 @@ class _Sums:
             "paired": weight @ self.pairs / total,
             "unpaired": unpaired,
         }
-
-
-def _grouped(values: Floats, code: Array, count: int) -> Floats:
-    if count == len(values):
-        return values[np.argsort(code)]
-    out = np.zeros((count, values.shape[1]))
-    np.add.at(out, code, values)
-    return out

@@ -27,7 +27,7 @@ from ..bootstrap import Interval
 from ._jackknife import jackknife
 from ._multiple import Correction, adjusted
 from ._result import Result
-from ._rows import Array, Floats, checked
+from ._rows import Array, Floats, checked, group_sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +160,4 @@ def _averaged(rows: Floats, names: Array, groups: Array) -> tuple[Floats, Array]
     _, group = np.unique(groups, return_inverse=True)
     kinds, kind = np.unique(names, return_inverse=True)
     cells, cell = np.unique(group * len(kinds) + kind, return_inverse=True)
-    total = np.zeros((len(cells), rows.shape[1]))
-    np.add.at(total, cell, rows)
-    return total / np.bincount(cell)[:, None], kinds[cells % len(kinds)]
+    return group_sums(rows, cell, len(cells)) / np.bincount(cell)[:, None], kinds[cells % len(kinds)]
