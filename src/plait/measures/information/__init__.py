@@ -1,0 +1,1 @@
+"""What modalities say about a target: together, alone, and only in company."""
