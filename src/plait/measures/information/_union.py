@@ -27,6 +27,8 @@ Array = NDArray[Any]
 
 GAP = 1e-8
 """Nats between what is found and the optimum, at most."""
+ROUGH = 1e-5
+"""The same, where it is one of many resamples."""
 STEPS = 200
 MOST = 6000
 _CENTRE, _NEAR = 0.1, 0.01

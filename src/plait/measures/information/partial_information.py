@@ -30,12 +30,10 @@ from numpy.typing import NDArray
 
 from ..bootstrap import Interval, intervals
 from ._samples import checked_weights, codes, same_length, tabulate
-from ._union import GAP, mutual_information, union_information
+from ._union import GAP, ROUGH, mutual_information, union_information
 
 Array = NDArray[Any]
 ATOMS = ("redundant", "unique_first", "unique_second", "synergistic")
-ROUGH = 1e-5
-"""Nats to which the union of a resample is solved."""
 _SIGNS = np.array([[1, 1, 0, -1], [0, -1, 0, 1], [-1, 0, 0, 1], [0, 0, 1, -1]])
 """Atoms from I(X1; Y), I(X2; Y), I(X1, X2; Y) and the union."""
 
