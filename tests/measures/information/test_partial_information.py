@@ -353,6 +353,8 @@ def test_what_is_refused() -> None:
         partial_information(y[:, None], y, y)
     with pytest.raises(ValueError, match="positive weight"):
         partial_information(y, y, y, weights=np.array([1, 1, 0, 1]))
+    with pytest.raises(ValueError, match="one group"):
+        partial_information(y, y, y, groups=np.zeros(4))
     with pytest.raises(ValueError, match="not all 0"):
         decompose(np.zeros((2, 2, 2)))
     with pytest.raises(ValueError, match="disagree"):

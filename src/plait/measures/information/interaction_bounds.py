@@ -7,16 +7,18 @@ Known are p(x1, y), p(x2, y) of two labelled samples and p(x1, x2) of unlabelled
     disagreement    E[-log2 sum_y sqrt(p(y | x1) p(y | x2))] - (unique_first + unique_second) / 2
     upper           H(X1, X2) + H(Y) - H_min - union;  H_min: entropy that no such p can go below
 
-in bits.  Source: Liang et al., "Multimodal Learning Without Labeled Multimodal Data", arXiv:2306.04539.  Three things
-differ, for each is a bound only this way, or a better one.
+in bits.  Source: Liang et al., "Multimodal Learning Without Labeled Multimodal Data", arXiv:2306.04539, with
+these differences.
 
-lower: their min of I(X1; X2 | Y) under all three marginals.  Some p attains it, the one that iterative scaling of a
-constant finds, so nothing greater can be said from these marginals; `disagreement` is never greater.
+lower: S = redundant - I(X1; X2) + I(X1; X2 | Y), with the least of the last term under all three tables.  Some p
+attains it, the one that iterative scaling of a constant finds, so nothing greater can be said from these tables, and
+`disagreement` is never greater.
 
 disagreement: for r = p(y | x1, x2),  2 S + U1 + U2 = I(X1; Y | X2) + I(X2; Y | X1) = E[KL(r, p(y | x1)) + KL(r,
 p(y | x2))], and for any r a sum of divergences from two distributions is at least -2 log sum sqrt of their product.
-With the squared distance of the two in its place, Pinsker's inequality twice gives E |p - p'|^2 / (4 ln 2) - (U1 + U2)
-/ 2.  E |p - p'|^2 - max(U1, U2), without the constant, can exceed the synergy.
+With the squared distance |p - p'|^2 of the two in its place, Pinsker's inequality for both and |p - p'|^2 <=
+2 |p - r|^2 + 2 |p' - r|^2 give E |p - p'|^2 / (4 ln 2) - (U1 + U2) / 2.  Without that constant, E |p - p'|^2 -
+max(U1, U2) can exceed the synergy.
 
 upper: the entropy of a coupling that a greedy algorithm finds is at or above the least, which would make this end too
 low.  The distribution that both marginals majorise is below the least (Cicalese et al., "Minimum-Entropy Couplings and

@@ -82,7 +82,7 @@ def partial_information(
 
     weights: [N], 1 / P(row is seen) where rows were selected; they are taken as known.  groups: [N], rows that are
     resampled together, else every row by itself.  draws=0: the plain plug-in estimate.
-    ValueError on NaN, other lengths, fewer than 2 rows, or weights that are not positive.
+    ValueError on NaN, other lengths, fewer than 2 rows or groups, or weights that are not positive.
     """
     size = same_length(first=first, second=second, target=target)
     one, two, y = codes("first", first), codes("second", second), codes("target", target)
@@ -104,9 +104,9 @@ def decompose(joint: Array) -> PartialInformation:
 def atoms(first: float, second: float, both: float, union: float) -> PartialInformation:
     """From I(X1; Y), I(X2; Y), I(X1, X2; Y) and the union.  The last two are moved to where they can be, if they
     are not: max(first, second) <= union <= first + second, and union <= both."""
-    first, second = max(0.0, first), max(0.0, second)
-    both = max(first, second, both)
-    union = min(max(union, first, second), first + second, both)
+    first, second = max(0.0, float(first)), max(0.0, float(second))
+    both = max(first, second, float(both))
+    union = min(max(float(union), first, second), first + second, both)
     return PartialInformation(first + second - union, union - second, union - first, both - union, {})
 
 
@@ -121,8 +121,9 @@ def pairs(modalities: Mapping[str, Array], target: Array, **options: Any) -> dic
 def against_rest(modalities: Mapping[str, Array], target: Array, **options: Any) -> dict[str, PartialInformation]:
     """{modality: it as `first`, all others taken together as `second`}.
 
-    unique_first is what is lost without it whatever else is there, redundant what the others can replace.  The others
-    have as many values as combinations of theirs were seen.  ValueError on fewer than 2 modalities.
+    unique_first is what it alone tells, redundant what the others can tell in its place, synergistic what they and it
+    tell only together: without it, unique_first + synergistic are lost.  The others have as many values as combinations
+    of theirs were seen.  ValueError on fewer than 2 modalities.
     """
     if len(modalities) < 2:
         raise ValueError(f"expected two modalities or more, found {len(modalities)}")
@@ -147,7 +148,12 @@ def of_codes(
     draws: int = 200,
     level: float = 0.95,
 ) -> PartialInformation:
-    """Of codes [N]; both: what stands for the pair of sources, which need not be the pair of the first two."""
+    """Of codes [N]; both: what stands for the pair of sources, which need not be the pair of the first two.
+
+    ValueError on fewer than 2 groups.
+    """
+    if groups is not None and len(np.unique(groups)) < 2:
+        raise ValueError("found one group: at least 2 are needed to see how much they differ")
     drawn: list[Array] = []
 
     def plug_in(rows: Array, gap: float) -> Array:
@@ -168,5 +174,5 @@ def of_codes(
     ends = {}
     for name, plain in zip(ATOMS, _SIGNS @ found, strict=True):
         value, (low, high) = getattr(estimate, name), spread[name]
-        ends[name] = max(0.0, min(low, 2 * plain - high, value)), max(high, 2 * plain - low, value)
+        ends[name] = max(0.0, float(min(low, 2 * plain - high, value))), float(max(high, 2 * plain - low, value))
     return replace(estimate, rows=rows, intervals=ends)
