@@ -11,6 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import PolynomialFeatures
 
 from plait.data.sets.factors import factors, information
+from plait.measures.information import interaction_estimate as module
 from plait.measures.information.interaction_estimate import (
     held_out,
     interaction_estimate,
@@ -55,8 +56,8 @@ class Products(GaussianNB):
     "knobs",
     [
         {"synergy": 1},
-        pytest.param({"shared": 1}, marks=pytest.mark.slow),
-        pytest.param({"unique": 1}, marks=pytest.mark.slow),
+        {"shared": 1},
+        {"unique": 1},
         pytest.param({"shared": 1, "unique": 1, "synergy": 1}, marks=pytest.mark.slow),
     ],
     ids=str,
@@ -90,10 +91,19 @@ def test_noise_in_few_rows_is_refused_and_in_many_says_nothing() -> None:
     quick = lambda seed: Products()
     noise = lambda size: (rng.normal(size=(size, 3)), rng.normal(size=(size, 3)), rng.integers(0, 2, size))
     with pytest.raises(ValueError, match="100 rows are too few for 2 classes"):
-        interaction_estimate(*noise(100), classifier=quick)
+        interaction_estimate(*noise(100))
     found = interaction_estimate(*noise(2000), classifier=quick, draws=10)
     assert max(numbers(found)) < 0.015
     assert found.null < 0.1
+
+
+def test_refused_also_where_only_the_cells_that_were_found_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300)
+    nulls = iter([0.01, 0.2])
+    monkeypatch.setattr(module, "permuted_null", lambda *_: next(nulls))
+    with pytest.raises(ValueError, match=r"0\.20 bits"):
+        interaction_estimate(y[:, None], y[:, None], y, classifier=lambda seed: GaussianNB())
 
 
 def test_null_is_that_of_independence() -> None:
@@ -192,5 +202,9 @@ def test_what_is_refused() -> None:
         interaction_estimate(x, x[:5], y)
     with pytest.raises(ValueError, match="fewer than the 3 folds"):
         interaction_estimate(x, x, np.array([0, 1, 0, 1, 0, 0]))
+    with pytest.raises(ValueError, match="two classes"):
+        interaction_estimate(x, x, np.zeros(6))
+    with pytest.raises(ValueError, match=r"too few for 2 classes.*fewer than 16 cells"):
+        interaction_estimate(x, x, y)
     with pytest.raises(ValueError, match="positive weight"):
         interaction_estimate(x, x, y, weights=-np.ones(6))

@@ -67,19 +67,20 @@ def interaction_estimate(
     size = same_length(first=first, second=second, target=target)
     first, second, y = _finite("first", first), _finite("second", second), codes("target", target)
     weigh = checked_weights(weights, size)
-    if (fewest := np.bincount(y).min()) < folds:
-        raise ValueError(f"a class has {fewest} rows, fewer than the {folds} folds: leave it out, or merge it")
-    cells = cells or max(16, 3 * (y.max() + 1) // 2)
+    count = np.bincount(y)
+    if len(count) < 2:
+        raise ValueError("expected two classes or more, found one: nothing can be said about it")
+    if count.min() < folds:
+        raise ValueError(f"a class has {count.min()} rows, fewer than the {folds} folds: leave it out, or merge it")
+    cells = max(16, 3 * len(count) // 2) if cells is None else cells
+    # refused before anything is trained where even cells that know nothing would be too many
+    _meaningful(permuted_null(np.arange(size) % cells, y, weigh, groups, seed), count, cells)
     told = []
     for x in (first, second, np.concatenate([first, second], 1)):
         answers = held_out(x, y, weights, groups, classifier or network, folds, seed)
         told.append(quantised(answers, cells, seed))
     null = permuted_null(told[2], y, weigh, groups, seed)
-    if null > NULL:
-        raise ValueError(
-            f"{size} rows are too few for {y.max() + 1} classes: labels without meaning seem to have {null:.2f} bits, "
-            f"more than {NULL}. Find more rows, merge classes, or ask for fewer than {cells} cells"
-        )
+    _meaningful(null, count, cells)
     found = of_codes(told[0], told[1], told[2], y, weigh, groups=groups, seed=seed, draws=draws, level=level)
     return InteractionEstimate(**vars(found), null=null)
 
@@ -144,6 +145,14 @@ def permuted_null(told: Array, y: Array, weights: Array, groups: Array | None, s
                 other[own] = np.resize(y[members[place]], len(own))
         found.append(mutual_information(tabulate(told, other, weights)))
     return float(np.quantile(found, 0.95))
+
+
+def _meaningful(null: float, count: Array, cells: int) -> None:
+    if null > NULL:
+        raise ValueError(
+            f"{count.sum()} rows are too few for {len(count)} classes: labels without meaning seem to have {null:.2f} "
+            f"bits, more than {NULL}. Find more rows, merge classes, or ask for fewer than {cells} cells"
+        )
 
 
 def _finite(name: str, x: Array) -> Array:
