@@ -94,12 +94,7 @@ class Subject:
     @cached_property
     def groups(self) -> Array:
         """[n] test rows with equal numbers belong together: the table's groups, or equal cells."""
-        table = self.table.take(self.test)
-        if table.schema.group is None:
-            return equal_groups(table)
-        said = table.column(table.schema.group).to_pylist()
-        named = [f"row {i}" if value in (None, "") else f"group {value}" for i, value in enumerate(said)]
-        return np.asarray(np.unique(named, return_inverse=True)[1])
+        return grouped(self.table.take(self.test))
 
     def decided(self, companies: Iterable[Company]) -> dict[Company, Array]:
         """{company: [n, ...] what the model predicts of the test rows from these modalities, the others hidden}.
@@ -176,3 +171,12 @@ class Subject:
         if len(prediction):
             out[prediction.rows.cpu().numpy()] = head.predict(prediction.values).float().cpu().numpy()
         return out
+
+
+def grouped(table: Table) -> Array:
+    """[N] rows with equal numbers belong together: the table's groups, or equal cells."""
+    if table.schema.group is None:
+        return equal_groups(table)
+    said = table.column(table.schema.group).to_pylist()
+    named = [f"row {i}" if value in (None, "") else f"group {value}" for i, value in enumerate(said)]
+    return np.asarray(np.unique(named, return_inverse=True)[1])
