@@ -87,8 +87,8 @@ def group_report(
     rng = np.random.default_rng(seed)
     anew = [gaps(every, rng.permutation(code)) for _ in range(_SHUFFLES)]
     if "equalised_odds" in estimates:
-        for found in anew:
-            found["equalised_odds"] = gaps(every, _within(truth, code, rng))["equalised_odds"]
+        for gap in anew:
+            gap["equalised_odds"] = gaps(every, _within(truth, code, rng))["equalised_odds"]
     by = {
         name: mean(error[code == i], groups=None if together is None else together[code == i], seed=seed)
         for i, name in enumerate(chosen)
