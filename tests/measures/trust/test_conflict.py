@@ -102,6 +102,19 @@ def test_the_detector_is_the_share_of_pairs_in_the_right_order():
     assert conflict(predicted, fused, have, truth).detector.value == pytest.approx(np.mean(won))
 
 
+def test_rows_that_agree_are_ties():
+    rng = np.random.default_rng(0)
+    same = np.repeat(rng.dirichlet(np.ones(5), (200, 1)), 3, 1)
+    found = conflict(same, same[:, 0], truth=rng.integers(0, 5, 200))
+    assert found.detector.value == 0.5
+
+
+def test_groups_of_another_length_are_refused():
+    predicted, fused, have, truth = drawn()
+    with pytest.raises(ValueError, match="120 rows"):
+        conflict(predicted, fused, have, truth, groups=np.arange(5))
+
+
 def test_one_modality_or_none_is_no_conflict():
     predicted, fused, have, truth = drawn()
     have = np.zeros_like(have)

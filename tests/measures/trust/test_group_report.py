@@ -158,6 +158,18 @@ def test_whole_groups_are_right_less_often_than_their_rows():
     assert uneven.value == 0.5
 
 
+def test_rows_that_belong_together_widen_intervals_and_need_a_group_each():
+    predicted, truth, member = drawn(200)
+    many = [np.repeat(v, 5, 0) for v in (predicted, truth, member)]
+    together = np.repeat(np.arange(200), 5)
+    wide, narrow = (group_report(*many, groups=g, draws=200) for g in (together, None))
+    for name in wide.gaps:
+        assert np.diff(wide.gaps[name].interval)[0] > 1.5 * np.diff(narrow.gaps[name].interval)[0]
+    assert np.diff(wide.overall.interval)[0] > 1.5 * np.diff(narrow.overall.interval)[0]
+    with pytest.raises(ValueError, match="1000 rows"):
+        group_report(*many, groups=together[:7])
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -56,6 +56,16 @@ def presence(have: Array | None, rows: int, modalities: int) -> Array:
     return have
 
 
+def alike(groups: Array | None, rows: int) -> Array | None:
+    """[rows] which rows belong together; None if none do."""
+    if groups is None:
+        return None
+    groups = np.asarray(groups)
+    if groups.shape != (rows,):
+        raise ValueError(f"groups: expected one for each of the {rows} rows, found {list(groups.shape)}")
+    return groups
+
+
 def singles(values: Array, have: Array | None, name: str) -> tuple[Array, Array]:
     """Single-modality predictions [N, M, C] and where they are [N, M]; what stands in absent cells is not looked at.
 

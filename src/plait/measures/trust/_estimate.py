@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bootstrap import Interval, mean_interval
+from ._checked import alike
 
 Array = NDArray[Any]
 
@@ -48,9 +49,9 @@ def plain(value: Any) -> Any:
 
 def mean(values: Array, *, groups: Array | None = None, seed: int = 0, exact: bool = True) -> Estimate:
     """The mean of row values [P] that are not NaN; NaN if there is none.  groups, exact: as in `mean_interval`."""
-    known = ~np.isnan(values)
+    known, together = ~np.isnan(values), alike(groups, len(values))
     if not known.any():
         return Estimate(float("nan"), (float("nan"), float("nan")))
-    chosen = None if groups is None else np.asarray(groups)[known]
+    chosen = None if together is None else together[known]
     interval = mean_interval(values[known], groups=chosen, seed=seed, exact=exact)
     return Estimate(float(values[known].mean()), interval)

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._checked import codes, probabilities, singles
+from ._checked import alike, codes, probabilities, singles
 from ._detection import auroc
 from ._estimate import Accounted, Estimate, mean
 
 Array = NDArray[Any]
+_NOTHING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,8 @@ def conflict(
     detector = None
     if truth is not None:
         wrong = decided != codes(truth, "truth", rows, classes)
-        chosen = None if groups is None else np.asarray(groups)[several]
+        together = alike(groups, rows)
+        chosen = None if together is None else together[several]
         detector = auroc(divergence[several], wrong[several], groups=chosen, seed=seed)
     return Conflict(
         rows=int(several.sum()),
@@ -96,9 +98,9 @@ def _divergence(single: Array, there: Array) -> Array:
     count = there.sum(1)
     weight = there / np.maximum(count, 1)[:, None]
     mixed = np.einsum("nm,nmc->nc", weight, single)
-    # Rounding may leave equal predictions a little below 0.
-    found = np.maximum(entropy(mixed) - (weight * entropy(single)).sum(1), 0)
-    return np.where(count > 1, found, np.nan)
+    found = entropy(mixed) - (weight * entropy(single)).sum(1)
+    # What rounding leaves of equal predictions must not order rows that agree.
+    return np.where(count > 1, np.where(found > _NOTHING, found, 0), np.nan)
 
 
 def entropy(predicted: Array) -> Array:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import classification
-from ._checked import codes, presence, probabilities
+from ._checked import alike, codes, presence, probabilities
 from ._donors import of_another_class, permuted
 from ._estimate import Accounted, Estimate, mean
 
@@ -138,10 +138,9 @@ def _sources(have: Array, names: Sequence[str], rows: Array, groups: Array | Non
     """-> {modality: every row its own cell, or none}, the group of each row."""
     count = len(np.asarray(rows))
     have = presence(have, count, len(names))
-    together = np.arange(count) if groups is None else np.asarray(groups)
-    if together.shape != (count,):
-        raise ValueError(f"groups: expected one for each of the {count} rows, found {list(together.shape)}")
-    return {name: np.where(have[:, m], np.arange(count), -1) for m, name in enumerate(names)}, together
+    together = alike(groups, count)
+    own = {name: np.where(have[:, m], np.arange(count), -1) for m, name in enumerate(names)}
+    return own, np.arange(count) if together is None else together
 
 
 def _given(own: Mapping[str, Array], name: str, rows: Array, donors: Array) -> dict[str, Array]:

@@ -6,7 +6,8 @@
 
 A gap is a largest difference and so never below 0, also where a model is fair: its interval cannot contain 0.  Compare
 it with `shuffled`, the mean gap that is left when groups are dealt anew (for equalised odds, within each true class).
-Few rows make wide gaps, so small groups are refused, and rates among few rows of a class are left out.
+Few rows make wide gaps, so small groups are refused, and rates among few rows of a class are left out; the more groups
+and classes, the further up gap, interval and `shuffled` lie, all three.
 Demographic parity asks for equal rates whatever the truth, so it contradicts accuracy where base rates differ.
 Sources: Dwork et al., arXiv:1104.3913; Hardt et al., "Equality of opportunity in supervised learning",
 arXiv:1610.02413.  For two classes the gaps are the usual differences of selection, true and false positive rates.
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import bootstrap
-from ._checked import codes, finite, probabilities
+from ._checked import alike, codes, finite, probabilities
 from ._estimate import Accounted, Estimate, mean
 
 Array = NDArray[Any]
@@ -65,6 +66,7 @@ def group_report(
     ValueError if fewer than two groups have `least` rows, or for bad input.
     """
     predicted, truth, error = _checked(predicted, truth)
+    groups = alike(groups, len(truth))
     names, code, count = _members(member, len(truth))
     big = count >= least
     if big.sum() < 2:
@@ -73,7 +75,7 @@ def group_report(
     kept = big[code]
     code = (np.cumsum(big) - 1)[code[kept]]
     predicted, truth, error = predicted[kept], truth[kept], error[kept]
-    together = None if groups is None else np.asarray(groups)[kept]
+    together = None if groups is None else groups[kept]
     chosen = [name for name, enough in zip(names, big, strict=True) if enough]
     gaps = _gaps(predicted, truth, error, code, len(chosen), least_of_class)
 
@@ -131,7 +133,8 @@ def all_correct(
     correct = finite(correct, "correct", None)
     _, code, count = _members(member, len(correct))
     share = np.bincount(code, correct) / count
-    sets = None if groups is None else np.asarray(groups)[np.unique(code, return_index=True)[1]]
+    together = alike(groups, len(correct))
+    sets = None if together is None else together[np.unique(code, return_index=True)[1]]
     return mean((share == 1).astype(np.float64), groups=sets, seed=seed), mean(share, groups=sets, seed=seed)
 
 
