@@ -98,6 +98,17 @@ def test_too_few_steps_are_reported():
     assert np.abs(few.residual).mean() > 10 * np.abs(many.residual).mean()
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1, 1e3])
+def test_what_counts_as_complete_is_a_share_of_what_there_is_to_attribute(unit):
+    tokens, absent = drawn()
+    bent = differentiable(lambda x: unit * torch.tanh(x["text"].sum(1)) + 0 * x["image"].sum((1, 2)))
+    found = modality_attribution(bent, tokens, absent, steps=2)
+    lacking = np.abs(found.residual).sum() / np.abs(found.difference).sum()
+    assert 0.005 < lacking < 1
+    assert modality_attribution(bent, tokens, absent, steps=2, tolerance=1.01 * lacking).complete
+    assert not modality_attribution(bent, tokens, absent, steps=2, tolerance=0.99 * lacking).complete
+
+
 def test_an_output_that_never_moves_has_no_shares():
     tokens, absent = drawn()
     found = modality_attribution(differentiable(lambda x: 0 * x["text"].sum(1) + 1), tokens, absent, steps=1)
