@@ -204,6 +204,7 @@ def test_noise_of_a_sound_has_its_ratio(strength, decibels):
     wave = audio.noise(sound, strength) - sound
     assert 10 * np.log10(np.mean(sound**2) / np.mean(wave**2)) == pytest.approx(decibels, abs=1e-6)
     assert np.abs(audio.noise(np.ones(100), strength)).max() <= 1
+    assert np.abs(audio.noise(np.full(100, 0.495), strength)).max() > 0.505
     loud = audio.noise(np.full(100, 30_000, np.int16), strength)
     # Whole numbers are held at the end of their range; if they went round it, loud samples would come out far below.
     assert loud.max() == 32767
