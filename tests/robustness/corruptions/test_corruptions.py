@@ -238,6 +238,20 @@ def test_one_typo_always_changes_a_text_by_one_edit():
     assert seen == {"ab", "aa", "aaab", "aabb", "bab", "abb", "aaa"}
 
 
+@pytest.mark.parametrize(("strength", "letters"), [(1, 2), (2, 5), (3, 10), (4, 20), (5, 35)])
+def test_typos_are_the_share_of_the_letters_and_any_letter_of_the_text_may_come_in(strength, letters):
+    said = "".join(f"{letter}1" for letter in 25 * "abcd")
+    found = set()
+    for seed in range(20):
+        pieces = text.typos(said, strength, seed).split("1")[:-1]
+        changed = [(new, old) for new, old in zip(pieces, 25 * "abcd", strict=True) if new != old]
+        assert len(changed) == letters
+        found |= set(changed)
+    if strength == 5:
+        # Left out, doubled, or one of the three others.
+        assert found == {(new, old) for old in "abcd" for new in {"", 2 * old, *"abcd"} - {old}}
+
+
 def test_jitter_is_relative_to_a_channel_and_leaves_times_and_gaps():
     rng = np.random.default_rng(0)
     cell = np.stack([np.arange(4000), rng.normal(size=4000), 50 * rng.normal(size=4000), np.full(4000, 0.1)], 1)
