@@ -167,7 +167,9 @@ def test_tiny_and_constant_cells_pass(case):
                 assert bool(after.strip()) == bool(cell.strip())
             else:
                 assert (after.dtype, after.shape) == (cell.dtype, cell.shape)
-                assert np.isnan(after).all() == np.isnan(cell).all()
+                # The times of a series are no observations.
+                said = slice(None) if room is not series else (slice(None), slice(1, None))
+                assert np.isnan(after[said]).all() == np.isnan(cell[said]).all()
 
 
 def test_counts_are_not_lifted_by_rounding():
