@@ -258,10 +258,11 @@ def test_jitter_is_relative_to_a_channel_and_leaves_times_and_gaps():
     rng = np.random.default_rng(0)
     cell = np.stack([np.arange(4000), rng.normal(size=4000), 50 * rng.normal(size=4000), np.full(4000, 0.1)], 1)
     cell[::7, 1] = np.nan
-    found = series.jitter(cell, 3)
-    assert np.array_equal(found[:, [0, 3]], cell[:, [0, 3]])
-    assert np.array_equal(np.isnan(found), np.isnan(cell))
-    assert np.nanstd((found - cell)[:, 1:3], axis=0) == pytest.approx([0.2, 10], rel=0.06)
+    for strength, share in enumerate([0.05, 0.1, 0.2, 0.4, 0.8], 1):
+        found = series.jitter(cell, strength)
+        assert np.array_equal(found[:, [0, 3]], cell[:, [0, 3]])
+        assert np.array_equal(np.isnan(found), np.isnan(cell))
+        assert np.nanstd((found - cell)[:, 1:3], axis=0) == pytest.approx([share, 50 * share], rel=0.06)
 
 
 def test_dropped_observations_are_the_share_of_those_that_were_there():
@@ -274,9 +275,22 @@ def test_dropped_observations_are_the_share_of_those_that_were_there():
 
 def test_noise_of_a_row_is_in_units_of_its_columns_and_spares_categories():
     scale = np.repeat([0.0, 1.0, 100.0], 3000)
-    wave = vector.noise(np.ones(9000), 3, scale=scale) - 1
-    assert (wave[:3000] == 0).all()
-    assert wave[3000:].reshape(2, -1).std(1) == pytest.approx([0.4, 40], rel=0.05)
+    for strength, share in enumerate([0.1, 0.2, 0.4, 0.8, 1.6], 1):
+        wave = vector.noise(np.ones(9000), strength, scale=scale) - 1
+        assert (wave[:3000] == 0).all()
+        assert wave[3000:].reshape(2, -1).std(1) == pytest.approx([share, 100 * share], rel=0.05)
+
+
+def test_dropped_columns_are_the_share_of_those_that_were_there_and_filled():
+    cell = row(np.random.default_rng(0))
+    for strength, columns in enumerate([2, 3, 4, 5, 6], 1):
+        gone = vector.column_drop(cell, strength, fill=np.arange(15.0)) != cell
+        assert (gone & ~np.isnan(cell)).sum() == columns
+        assert np.array_equal(
+            vector.column_drop(cell, strength, fill=np.arange(15.0))[gone & ~np.isnan(cell)],
+            np.flatnonzero(gone & ~np.isnan(cell)),
+        )
+        assert np.isnan(vector.column_drop(cell, strength)).sum() == 3 + columns
 
 
 @pytest.mark.parametrize(
