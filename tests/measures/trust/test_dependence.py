@@ -111,6 +111,11 @@ def test_copies_hide_a_modality_unless_they_share_a_group():
     grouped = dependence(model, truth, have, "a", groups=truth, repeats=2)["a"].accuracy.value
     assert alone == pytest.approx(0.5, abs=0.05)
     assert grouped == 1
+    later = np.arange(100) >= 20
+    later[80:] = False
+    moved = [interference(model, "a", later, have, "a", groups=groups).moved.value for groups in (None, truth)]
+    assert moved[0] < 0.8
+    assert moved[1] == 1
 
 
 def test_interference_is_zero_for_a_model_that_looks_only_where_it_should():
