@@ -1,0 +1,74 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from plait.core.part import Target
+from plait.data.read import read
+from plait.workflow.defaults import resolve
+from plait.workflow.explain.interactions import answer
+from plait.workflow.explain.section import CannotSay
+from plait.workflow.explain.subject import Subject
+from plait.workflow.prepare import encode
+
+SIZE = 900
+
+
+def asked(columns, label, kind="class"):
+    """About rows alone: no model is needed to ask what data tell."""
+    table = read({**columns, "y": label}, target="y")
+    recipe = resolve(table.schema)
+    target = table.schema.targets["y"]
+    about = Target(kind, tuple(target.classes or ()))
+    model = SimpleNamespace(names=tuple(table.schema.modalities), targets={"y": about})
+    return Subject(model, table, encode(table, recipe), np.arange(len(table)), np.zeros(0, np.int64), {})
+
+
+def cells(bits, rng, absent=0.0):
+    """Vectors that say a bit clearly; some are not there."""
+    values = (2.0 * bits[:, None] - 1) * [1.0, 0.5, 0.2] + 0.15 * rng.normal(size=(len(bits), 3))
+    return [None if gone else v.tolist() for gone, v in zip(rng.random(len(bits)) < absent, values, strict=True)]
+
+
+@pytest.fixture
+def bits():
+    rng = np.random.default_rng(0)
+    return rng, rng.integers(0, 2, SIZE), rng.integers(0, 2, SIZE)
+
+
+def test_parity_is_told_by_both_together_and_by_neither_alone(bits):
+    rng, one, two = bits
+    found = answer(asked({"a": cells(one, rng), "b": cells(two, rng)}, [f"c{v}" for v in one ^ two]))
+    told = found.account["pairs"]["a and b"]
+    assert told["synergistic"] > 0.8
+    assert max(told["redundant"], told["unique_first"], told["unique_second"]) < 0.1
+    assert found.words == ["A and b tell together what neither tells alone."]
+
+
+def test_copies_repeat_each_other(bits):
+    rng, one, _ = bits
+    found = answer(asked({"a": cells(one, rng), "b": cells(one, rng)}, [f"c{v}" for v in one]))
+    assert found.account["pairs"]["a and b"]["redundant"] > 0.8
+    assert found.words == ["A and b repeat each other in part."]
+
+
+def test_what_one_alone_tells_is_said_to_be_its_own_where_cells_are_missing(bits):
+    rng, one, two = bits
+    columns = {"a": cells(one, rng, 0.2), "b": cells(two, rng, 0.2), "c": cells(two, rng)}
+    found = answer(asked(columns, [f"c{v}" for v in one]))
+    assert found.account["pairs"]["a and b"]["unique_first"] > 0.7
+    assert found.account["pairs"]["a and the rest"]["unique_first"] > 0.7
+    assert found.account["pairs"]["a and b"]["rows"] == pytest.approx(SIZE * 0.64, rel=0.1)
+    assert "Only a tells some of it." in found.words
+    assert "Of b and c nothing was shown to be shared, completed or told by one alone." in found.words
+
+
+def test_too_few_rows_and_one_modality_are_refused(bits):
+    rng, one, two = bits
+    few = {"a": cells(one, rng)[:60], "b": cells(two, rng)[:60]}
+    with pytest.raises(CannotSay, match="too few rows"):
+        answer(asked(few, [f"c{v}" for v in one[:60]]))
+    with pytest.raises(CannotSay, match="one modality"):
+        answer(asked({"a": cells(one, rng)}, [f"c{v}" for v in one]))
+    with pytest.raises(CannotSay, match="of kind number"):
+        answer(asked({"a": cells(one, rng), "b": cells(two, rng)}, (one + 0.5).tolist(), "number"))
