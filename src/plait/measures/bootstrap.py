@@ -40,7 +40,7 @@ def mean_interval(
     differences, whose 0 is not the end of a range.
     """
     values = np.asarray(values, np.float64)
-    code, count = _codes(len(values), groups)
+    code, count = codes(groups, len(values))
     if count < 2:
         return float("nan"), float("nan")
     if exact and values.min() == values.max() and values[0] in (0.0, 1.0):
@@ -64,7 +64,7 @@ def intervals(
 
     Resamples in which a number is NaN are left out; NaN where more than half are, or on fewer than 2 groups.
     """
-    _, count = _codes(size, groups)
+    _, count = codes(groups, size)
     found: dict[str, list[float]] = {}
     for chosen in resamples(size, draws, groups=groups, seed=seed) if count > 1 else ():
         for name, value in statistic(chosen).items():
@@ -87,7 +87,7 @@ def many_intervals(
 
     times: [D, size], how often each row is in each resample.
     """
-    code, count = _codes(size, groups)
+    code, count = codes(groups, size)
     if count < 2:
         return {name: (float("nan"), float("nan")) for name in statistic(np.ones((1, size), np.int64))}
     parts = [statistic(times[:, code]) for times in _times(count, draws, seed)]
@@ -106,7 +106,7 @@ def _times(count: int, draws: int, seed: int) -> Iterator[Array]:
 
 def resamples(size: int, draws: int, *, groups: Array | None = None, seed: int = 0) -> Iterator[Array]:
     """Rows [n] drawn with replacement; with groups [size], whole groups are drawn, so n varies."""
-    code, count = _codes(size, groups)
+    code, count = codes(groups, size)
     order = np.argsort(code, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(code, minlength=count))[:-1])
     rng = np.random.default_rng(seed)
@@ -115,12 +115,14 @@ def resamples(size: int, draws: int, *, groups: Array | None = None, seed: int =
         yield chosen if groups is None else np.concatenate([members[g] for g in chosen])
 
 
-def _codes(size: int, groups: Array | None) -> tuple[Array, int]:
+def codes(groups: Any, size: int) -> tuple[Array, int]:
+    """The group of each row as a number from 0, and how many groups; every row is its own group where None is given."""
     if groups is None:
         return np.arange(size), size
-    if len(groups) != size:
-        raise ValueError(f"expected a group for each of the {size} rows, found {len(groups)}")
-    names, code = np.unique(groups, return_inverse=True)
+    given = np.asarray(groups)
+    if given.shape != (size,):
+        raise ValueError(f"expected a group for each of the {size} rows, found shape {given.shape}")
+    names, code = np.unique(given, return_inverse=True)
     return code, len(names)
 
 

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from ..bootstrap import Interval
-from ._rows import Array, codes
+from ..bootstrap import Interval, codes
+from ._rows import Array
 
 
 def jackknife(

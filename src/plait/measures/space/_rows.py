@@ -44,17 +44,6 @@ def unit(array: Floats, name: str) -> Floats:
     return array / length
 
 
-def codes(groups: ArrayLike | None, size: int) -> tuple[Array, int]:
-    """The group of each row as a number from 0, and how many groups; every row is its own group where None is given."""
-    if groups is None:
-        return np.arange(size), size
-    given = np.asarray(groups)
-    if given.shape != (size,):
-        raise ValueError(f"expected a group for each of the {size} rows, found shape {given.shape}")
-    names, code = np.unique(given, return_inverse=True)
-    return code, len(names)
-
-
 def group_sums(values: Floats, code: Array, count: int) -> Floats:
     """[N, D], the group of each row -> [count, D]."""
     out = np.zeros((count, values.shape[1]))

@@ -21,15 +21,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import hyp0f1
 
-from ..bootstrap import Interval, many_intervals, mean_interval
-from ._result import Result
-from ._rows import Array, Floats, checked, codes, paired, unit
+from .._account import Accounted
+from ..bootstrap import Interval, codes, many_intervals, mean_interval
+from ._rows import Array, Floats, checked, paired, unit
 
 _BLOCK = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class AlignmentUniformity(Result):
+class AlignmentUniformity(Accounted):
     """uniform: the least uniformity that there is in this many dimensions.  intervals: by name."""
 
     alignment: float

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..bootstrap import Interval, many_intervals
-from ._result import Result
-from ._rows import Array, Floats, checked, codes, paired, unit
+from .._account import Accounted
+from ..bootstrap import Interval, codes, many_intervals
+from ._rows import Array, Floats, checked, paired, unit
 
 _BLOCK = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class BlindPairs(Result):
+class BlindPairs(Accounted):
     """pairs [P, 2], i < j, those with the largest difference of cosines first; cosine_a, cosine_b: [P].
 
     share: P over all pairs of rows of different groups.

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._result import Result
+from .._account import Accounted
 from ._rows import Floats, checked
 
 
 @dataclass(frozen=True, eq=False)
-class ConceptDictionary(Result):
+class ConceptDictionary(Accounted):
     """atoms [K, D], activations [N, K] of the rows that it was made from, scale: what rows are divided by.
 
     objective: the minimum, over its value with no atoms; error: |X - V U|^2 / |X|^2.

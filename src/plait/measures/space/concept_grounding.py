@@ -24,15 +24,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._account import Accounted
 from ..bootstrap import Interval, many_intervals
-from ._result import Result
 from ._rows import Array, Floats, checked
 
 Words = Collection[str]
 
 
 @dataclass(frozen=True, eq=False)
-class ConceptGrounding(Result):
+class ConceptGrounding(Accounted):
     """agreement: mean of by_concept [K], NaN where a concept has no words.  intervals: of agreement and overlap."""
 
     agreement: float

@@ -22,14 +22,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._account import Accounted
 from ..bootstrap import Interval
 from ._jackknife import jackknife
-from ._result import Result
 from ._rows import Array, Floats, checked
 
 
 @dataclass(frozen=True, eq=False)
-class EffectiveRank(Result):
+class EffectiveRank(Accounted):
     """Numbers as in the module's docstring.  intervals: of each of them, by its name."""
 
     effective_rank: float

@@ -29,15 +29,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
-from ..bootstrap import Interval, mean_interval
+from .._account import Accounted
+from ..bootstrap import Interval, codes, mean_interval
 from ._multiple import Correction, adjusted
-from ._result import Result
 from ._ridge import PENALTIES, ridge
-from ._rows import Array, Floats, checked, codes, group_sums
+from ._rows import Array, Floats, checked, group_sums
 
 
 @dataclass(frozen=True, eq=False)
-class EncodingModel(Result):
+class EncodingModel(Accounted):
     """r2: {modality, sum, additive, joint: [S]}.  rival [S]: the model that joint beats with the least certainty.
 
     gain [S] over that one and its interval [S, 2].  p [S]: corrected.  share: of the sites that are flagged, of which

@@ -25,13 +25,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..bootstrap import Interval, many_intervals, mean_interval
-from ._result import Result
-from ._rows import Array, Floats, codes, group_sums, paired, unit
+from .._account import Accounted
+from ..bootstrap import Interval, codes, many_intervals, mean_interval
+from ._rows import Array, Floats, group_sums, paired, unit
 
 
 @dataclass(frozen=True, eq=False)
-class ModalityGap(Result):
+class ModalityGap(Accounted):
     """Numbers as in the module's docstring.  intervals: of each of them, by its name."""
 
     distance: float

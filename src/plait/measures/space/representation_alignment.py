@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
+from .._account import Accounted
 from ..bootstrap import Interval
 from . import cka as kernel
 from ._jackknife import jackknife
 from ._neighbours import Neighbours, enough, nearest
-from ._result import Result
 from ._rows import Array, Floats, paired, unit
 from .cknna import cknna_and_chance
 
@@ -42,7 +42,7 @@ _RANGE = {
 
 
 @dataclass(frozen=True, eq=False)
-class RepresentationAlignment(Result):
+class RepresentationAlignment(Accounted):
     """Numbers as in the module's docstring.  chance, intervals: of each of them, by its name."""
 
     linear_cka: float

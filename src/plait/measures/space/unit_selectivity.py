@@ -23,15 +23,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtr
 
+from .._account import Accounted
 from ..bootstrap import Interval
 from ._jackknife import jackknife
 from ._multiple import Correction, adjusted
-from ._result import Result
 from ._rows import Array, Floats, checked, group_sums
 
 
 @dataclass(frozen=True, eq=False)
-class UnitSelectivity(Result):
+class UnitSelectivity(Accounted):
     """share of the U units that are selective, in all and by category; specificity: NaN where none is.
 
     preferred [U]: the category, or None where not selective.  p [U]: corrected.

@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import classification
+from .._account import Accounted
 from ._checked import alike, codes, presence, probabilities
 from ._donors import of_another_class, permuted
-from ._estimate import Accounted, Estimate, mean
+from ._estimate import Estimate, mean
 
 Array = NDArray[Any]
 Predict = Callable[[Mapping[str, Array]], Array]

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from scipy.special import entr, logsumexp
 
 from .. import bootstrap
+from .._account import Accounted
 from ._checked import finite, probabilities
 from ._detection import auroc
-from ._estimate import Accounted, Estimate
+from ._estimate import Estimate
 
 Array = NDArray[Any]
 _CHUNK = 16_000_000

@@ -23,8 +23,9 @@ from scipy.integrate import trapezoid
 from scipy.special import expit, logit
 
 from .. import bootstrap
+from .._account import Accounted
 from ._checked import finite
-from ._estimate import Accounted, Estimate, mean
+from ._estimate import Estimate, mean
 
 Array = NDArray[Any]
 

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import bootstrap
+from .._account import Accounted
 from ._checked import finite
-from ._estimate import Accounted, Estimate
+from ._estimate import Estimate
 
 Array = NDArray[Any]
 
