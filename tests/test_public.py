@@ -54,8 +54,35 @@ def test_type_checkers_see_every_lazy_name():
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("plait")
         for alias in node.names
     }
-    assert seen == {(module, name) for name, module in plait._HOME.items()}
-    assert set(plait.__all__) == {*plait._HOME, "fit", "load", "__version__"}
+    assert seen == {("plait", "measures"), *((module, name) for name, module in plait._HOME.items())}
+    assert set(plait.__all__) == {*plait._HOME, "fit", "load", "measures", "__version__"}
+
+
+MEASURES = sorted(
+    path.relative_to(Path(plait.__file__).parent / "measures").with_suffix("")
+    for path in (Path(plait.__file__).parent / "measures").glob("*/[a-z]*.py")
+)
+
+
+@pytest.mark.parametrize("path", MEASURES, ids=str)
+def test_every_measure_is_a_function_of_its_file_s_name_on_arrays_alone(path):
+    found = getattr(plait.measures, path.name)
+    assert callable(found)
+    assert found.__module__ == f"plait.measures.{'.'.join(path.parts)}"
+    assert path.name in dir(plait.measures)
+    assert found.__doc__
+
+
+def test_measures_bring_no_torch():
+    names = ", ".join(f"plait.measures.{path.name}" for path in MEASURES)
+    assert "torch" not in loaded(f"import plait; {names}")
+
+
+def test_type_checkers_see_every_measure():
+    tree = ast.parse(Path(plait.measures.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {f"{node.module}".split(".")[-1] for node in block.body if isinstance(node, ast.ImportFrom)}
+    assert seen == {path.name for path in MEASURES}
 
 
 def test_the_version_is_the_package_s():

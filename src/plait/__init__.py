@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from plait import measures as measures
     from plait.catalogue.compare import compare as compare
     from plait.core.errors import PlaitError as PlaitError
     from plait.core.recipe import Recipe as Recipe
@@ -72,6 +73,7 @@ __all__ = [
     "fit",
     "index",
     "load",
+    "measures",
     "read",
     "search",
 ]
@@ -134,6 +136,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         value: Any = version("plait")
+    elif name == "measures":
+        value = importlib.import_module("plait.measures")
     elif name in _HOME:
         value = getattr(importlib.import_module(_HOME[name]), name)
     else:
