@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from plait.measures.trust.linear_probe import linear_probe
+
+
+def accuracy(predicted, truth):
+    return np.mean(predicted.argmax(1) == truth)
+
+
+def halves(features, truth, classes, **more):
+    half = len(truth) // 2
+    return linear_probe(features[:half], truth[:half], features[half:], classes, **more), truth[half:]
+
+
+def test_reads_what_is_linear_and_nothing_else():
+    rng = np.random.default_rng(0)
+    signs = rng.integers(0, 2, (400, 2))
+    features = np.column_stack([2 * signs - 1, rng.normal(size=(400, 5))]) * [1, 1, 100, 1, 1, 1, 0.01] + 3
+    for truth, expected in ((signs[:, 0], 1.0), (signs[:, 0] ^ signs[:, 1], 0.5)):
+        found, wanted = halves(features, truth, 2)
+        assert accuracy(found, wanted) == pytest.approx(expected, abs=0.12)
+        assert np.allclose(found.sum(1), 1)
+
+
+def test_pure_noise_is_answered_with_about_the_prior():
+    rng = np.random.default_rng(1)
+    found, _ = halves(rng.normal(size=(400, 60)), rng.integers(0, 2, 400), 2)
+    assert np.abs(found - 0.5).max() < 0.2
+
+
+def test_rows_of_one_group_are_not_held_out_from_each_other():
+    """A label of a group can be remembered and not learned: only whole groups held out show that."""
+    rng = np.random.default_rng(2)
+    group = np.repeat(np.arange(40), 5)
+    features, truth = rng.normal(size=(40, 60))[group], rng.integers(0, 2, 40)[group]
+    asked = rng.normal(size=(200, 60))
+    fooled, careful = (linear_probe(features, truth, asked, 2, groups=g) for g in (None, group))
+    assert careful.max(1).mean() < fooled.max(1).mean() - 0.1
+
+
+def test_a_class_that_nobody_has_gets_nothing_and_one_class_everything():
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(60, 3))
+    found = linear_probe(features, 2 * (features[:, 0] > 0).astype(int), features, 4)
+    assert not found[:, [1, 3]].any()
+    assert accuracy(found, 2 * (features[:, 0] > 0)) > 0.9
+    assert (linear_probe(features, np.full(60, 2), features[:5], 3)[:, 2] == 1).all()
+    assert linear_probe(features, np.arange(60) % 2, features[:0], 2).shape == (0, 2)
+
+
+def test_bad_input():
+    x, y = np.zeros((9, 2)), np.arange(9) % 3
+    with pytest.raises(ValueError, match="codes must lie in"):
+        linear_probe(x, y, x, 2)
+    with pytest.raises(ValueError, match="asked"):
+        linear_probe(x, y, np.zeros((4, 3)), 3)
+    with pytest.raises(ValueError, match="groups"):
+        linear_probe(x, y, x, 3, groups=np.zeros(9))
