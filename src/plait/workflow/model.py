@@ -15,7 +15,7 @@ from plait.core.errors import DataError, nearest
 from plait.core.network import Network
 from plait.core.outputs import Outputs
 from plait.core.packed import Tokens, merge
-from plait.core.part import Head, Target
+from plait.core.part import Head, Late, Target
 from plait.core.recipe import Recipe
 from plait.data.cache import writing
 from plait.data.dataset import Dataset
@@ -134,6 +134,25 @@ class Model:
                 for name, part in parts.items()
             }
             progress("embed", min(start + BATCH, len(dataset)), len(dataset))
+
+    def alone(self, dataset: Dataset, target: str) -> Embeddings:
+        """{modality: (rows, [P, D] what the target's head reads when the others are hidden)}; of modalities that some
+        row has.  With decision-level fusion, what the modality's own head reads: the mean of its tokens.
+        """
+        head = self.network.heads[target]
+        assert isinstance(head, Head)
+        found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for start, outputs in self._passes(dataset):
+            for name, tokens in outputs.tokens.items():
+                late = isinstance(self.network.fusion, Late)
+                # Of the rows that have it: a Missing component may make something for others.
+                part = tokens.pooled() if late else head.read(outputs.only(name)).on(tokens.rows)
+                values = part.values.float().cpu().numpy()
+                found.setdefault(name, []).append((part.rows.cpu().numpy() + start, values))
+        return {
+            name: (np.concatenate([rows for rows, _ in parts]), np.concatenate([values for _, values in parts]))
+            for name, parts in found.items()
+        }
 
     def tokens(self, dataset: Dataset) -> dict[str, Tokens]:
         """{modality: every token's own embedding, [P, T, E]}, not normalised; of modalities that some row has.

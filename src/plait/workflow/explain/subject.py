@@ -19,6 +19,7 @@ from plait.measures import scores
 
 from ..model import Embeddings, Model
 from ..prepare import Encoded, Progress, silent
+from ..run import read_splits
 from .section import CannotSay
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -95,6 +96,22 @@ class Subject:
     def groups(self) -> Array:
         """[n] test rows with equal numbers belong together: the table's groups, or equal cells."""
         return grouped(self.table.take(self.test))
+
+    @cached_property
+    def learnedgrouped(self) -> Array:
+        """[l] the same of the rows that were learned from."""
+        return grouped(self.table.take(self.learned))
+
+    @cached_property
+    def watched(self) -> Array:
+        """[l] bool: which of the rows that were learned from are the run's validation rows.
+
+        Where the run was refitted (`model.info["refit"]`), the model that is kept has learned from these as well.
+        CannotSay without a run's own rows.
+        """
+        if self.model.folder is None or not len(self.learned):
+            raise CannotSay("The rows that the model learned from are not at hand: ask about a run's own rows.")
+        return np.isin(self.learned, read_splits(self.model.folder)["validation"])
 
     def decided(self, companies: Iterable[Company]) -> dict[Company, Array]:
         """{company: [n, ...] what the model predicts of the test rows from these modalities, the others hidden}.
