@@ -1,0 +1,225 @@
+"""Does one modality drown the others: what was learned of each beside the others, against a model of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from plait.measures.bootstrap import intervals
+from plait.measures.trust.balance import Balance, balance, contribution_gap
+from plait.measures.trust.linear_probe import linear_probe
+from plait.measures.worth.shapley import shapley, wanted
+from plait.report.figures import forest
+from plait.report.words import DASH, FEW, is_share, name
+
+from ..model import Model
+from .explain import QUESTIONS
+from .gradients import gradients
+from .section import CannotSay, Drawing, Grid, Section
+from .subject import Array, Subject
+from .wording import amount, listed, ranged
+
+METHOD = (
+    "Held back: a linear classifier is fitted to what the model makes of one modality, the others hidden (what its "
+    "head reads), on the rows that were learned from, its penalty chosen by cross-validation with rows that belong "
+    "together in one fold; test rows judge it, beside a model that was trained on this modality alone (its upper "
+    "bound: Wang et al., arXiv:1905.12681). As a classifier fitted anew may be worse than the one that was trained, "
+    "`both read anew` has one on either side; that a modality is held back is said where both differences are shown, "
+    f"on {FEW} test rows or more. Such a shortfall may also come from training that suits the whole and not this part, "
+    "and one interval in twenty misses. `ahead`: the mean probability of the truth over that of each other modality, 1 "
+    "where they are even; it cannot tell a modality that was held back from one that knows little (Peng et al., "
+    "arXiv:2203.15332). Gap of shares: the largest Shapley value of the measure minus the smallest (Xu et al., "
+    "arXiv:2502.10816); never below 0, so that some gap is there by chance. Gradients: of the loss from each modality "
+    "alone, over the rows of a batch that have it, in the parameters that all share (fusion and head), on separate "
+    "batches of learned rows, with the weights as training left them (cosine below 0: a step that helps one harms the "
+    "other; Yu et al., arXiv:2001.06782). That is the end of training; what happened on the way cannot be seen from "
+    "it. Intervals resample test rows, or for gradients batches, for the models as they are."
+)
+
+
+def answer(subject: Subject) -> Section:
+    """Raises CannotSay on one modality, without a target, or without the rows that were learned from."""
+    if len(subject.names) < 2:
+        raise CannotSay("There is one modality, which no other can drown.")
+    if not len(subject.learned):
+        raise CannotSay("This needs the rows that the model learned from: ask about a run's own rows.")
+    words: list[str] = []
+    drawings: list[Drawing] = []
+    grids: list[Grid] = []
+    account: dict[str, Any] = {"target": subject.target}
+    try:
+        found, anew = _held_back(subject)
+    except CannotSay as why:
+        words.append(f"Whether one modality holds another back cannot be said. {why}")
+    else:
+        words += _words(subject, found, anew)
+        grids.append(_grid(subject, found, anew))
+        drawings.append(_drawing(subject, found, anew))
+        account |= {"modalities": list(subject.names), **found.account(), "anew": anew.account()}
+    for part in (_gap, gradients):
+        try:
+            said, more, numbers = part(subject)
+        except CannotSay as why:
+            words.append(str(why))
+        else:
+            words.append(said)
+            grids += more
+            account |= numbers
+    return Section("balance", QUESTIONS["balance"], list(dict.fromkeys(words)), drawings, grids, METHOD, account)
+
+
+def _held_back(subject: Subject) -> tuple[Balance, Balance]:
+    """Probes of the model against models of one modality, and against probes of these.  CannotSay without them."""
+    classes, apart = len(subject.classes), subject.singly
+    joint = _probed(subject, dict.fromkeys(subject.names, subject.model), classes)
+    own = _probed(subject, subject.alone, classes)
+    have = subject.have[subject.labelled] & np.stack([np.isfinite(p).all(1) for p in joint.values()], 1)
+    if not have.any():
+        raise CannotSay("No modality has both test rows and enough rows that were learned from.")
+    alone = {name: apart[name][subject.labelled] for name in subject.names}
+    one, *others = (np.stack([p[name] for name in subject.names], 1) for p in (joint, alone, own))
+    groups = subject.groups[subject.labelled]
+    first, second = (balance(one, p, subject.truth, have, groups=groups, seed=subject.seed) for p in others)
+    return first, second
+
+
+def _probed(subject: Subject, models: Mapping[str, Model], classes: int) -> dict[str, Array]:
+    """{modality: [p, C] read off what its model makes of it alone}; NaN without it, or where few were learned from."""
+    learned = subject.encoded.dataset.take(subject.learned)
+    labels = learned.target(subject.target)
+    truth = np.full(len(learned), -1)
+    truth[labels.rows.numpy()] = labels.values.numpy()
+    made = {
+        id(m): (m.alone(learned, subject.target), m.alone(subject.dataset, subject.target)) for m in models.values()
+    }
+    out = {}
+    for modality in subject.names:
+        before, asked = made[id(models[modality])]
+        found = np.full((len(subject.dataset), classes), np.nan)
+        if modality in before and modality in asked:
+            rows, features = before[modality]
+            known = truth[rows] >= 0
+            groups = subject.learned_groups[rows[known]]
+            if len(np.unique(groups)) >= FEW:
+                at, values = asked[modality]
+                found[at] = linear_probe(
+                    features[known], truth[rows[known]], values, classes, groups=groups, seed=subject.seed
+                )
+        out[modality] = found[subject.labelled]
+    return out
+
+
+def _shown(found: Balance, anew: Balance) -> tuple[list[int], list[int]]:
+    """-> modalities that were held back, and those of which more was learned beside the others."""
+    enough = [m for m, rows in enumerate(found.rows) if rows >= FEW]
+    held = [m for m in enough if min(found.shortfall[m].interval[0], anew.shortfall[m].interval[0]) > 0]
+    more = [m for m in enough if max(found.shortfall[m].interval[1], anew.shortfall[m].interval[1]) < 0]
+    return held, more
+
+
+def _words(subject: Subject, found: Balance, anew: Balance) -> list[str]:
+    names = subject.names
+    held, more = _shown(found, anew)
+    few = [m for m, rows in enumerate(found.rows) if rows < FEW]
+    said = []
+    if held:
+        held = sorted(held, key=lambda m: -found.shortfall[m].value)
+        which = listed([f"{amount(found.shortfall[m].value, 'accuracy')} more from {names[m]}" for m in held])
+        said.append(
+            f"Beside the others, the model learned less of {listed([names[m] for m in held])} than there is to learn: "
+            f"of the rows, a model trained on that alone tells {which}."
+        )
+    elif len(few) == len(names):
+        said.append(f"There are too few rows to tell: no modality has {FEW} test rows, and as many learned from.")
+    else:
+        # Both must be shown, so the smaller of both ends is what may be there unseen.
+        room = {
+            m: min(one.shortfall[m].interval[1] for one in (found, anew)) for m in range(len(names)) if m not in few
+        }
+        widest = max(room, key=lambda m: room[m])
+        said.append(
+            "That one modality drowns the others was not shown: beside the others, the model was not shown to learn "
+            "less of any of them than a model that is given that one alone."
+        )
+        if room[widest] > 0:
+            most = amount(room[widest], "accuracy")
+            said.append(f"These rows leave room for it: {names[widest]} could have lost up to {most}.")
+    if more:
+        said.append(f"Of {listed([names[m] for m in more])} it learned more beside the others than a model of its own.")
+    if few and len(few) < len(names):
+        rows = listed([f"{names[m]} ({found.rows[m]} rows)" for m in few])
+        said.append(f"Nothing is said of {rows}: that takes {FEW} test rows, and as many that were learned from.")
+    return said
+
+
+def _grid(subject: Subject, found: Balance, anew: Balance) -> Grid:
+    def said(estimates: Sequence[Any], m: int) -> str:
+        return ranged(estimates[m].value, estimates[m].interval, "accuracy")
+
+    lines = [
+        (
+            subject.names[m],
+            said(found.probe, m),
+            said(found.alone, m),
+            said(found.shortfall, m),
+            said(anew.shortfall, m),
+            f"{found.discrepancy[m]:.2f}" if np.isfinite(found.discrepancy[m]) else DASH,
+            str(found.rows[m]),
+        )
+        for m in _order(found)
+    ]
+    head = ("modality", "beside others", "alone", "held back", "both read anew", "ahead", "rows")
+    return Grid("Accuracy from one modality, in per cent of the rows that have it", head, lines)
+
+
+def _drawing(subject: Subject, found: Balance, anew: Balance) -> Drawing:
+    held, _ = _shown(found, anew)
+    points = [
+        (
+            subject.names[m],
+            (found.shortfall[m].value, found.shortfall[m].interval),
+            "asked" if m in held else "",
+        )
+        for m in _order(found)
+        if found.rows[m]
+    ]
+    return Drawing(
+        forest(points, "accuracy", 0.0),
+        "How much more accurate a model of each modality alone is than what is read off the joint model of it, with "
+        "95 % intervals. Right of the line: less was learned beside the others; a diamond where that was shown.",
+    )
+
+
+def _order(found: Balance) -> list[int]:
+    """The most held back first, those without rows last."""
+    return np.argsort([-s.value for s in found.shortfall], kind="stable").tolist()
+
+
+def _gap(subject: Subject) -> tuple[str, list[Grid], dict[str, Any]]:
+    """How unevenly the worth is shared out."""
+    names, measure = subject.names, subject.measure
+    asked = {company: tuple(n for n in names if n in company) for company in wanted(names, seed=subject.seed)}
+    decided = subject.decided(asked.values())
+    values = {company: subject.values(decided[own]) for company, own in asked.items()}
+    groups = subject.groups[subject.labelled]
+    shares = shapley(values, names, groups=groups, seed=subject.seed)
+    rows = shares.rows
+    assert rows is not None
+    value = contribution_gap(shares.value)
+    ends = intervals(
+        lambda chosen: {"gap": contribution_gap(rows[chosen].mean(0))}, len(rows), groups=groups, seed=subject.seed
+    )["gap"]
+    first, last = names[int(shares.value.argmax())], names[int(shares.value.argmin())]
+    said = (
+        f"{first} gives the most and {last} the least of what the modalities are worth together, "
+        f"{amount(value, measure)} apart; that alone is no fault, as one may just know more."
+    )
+    scale = "in points of " if is_share(measure) else "in "
+    grid = Grid(
+        "How uneven the shares are",
+        (f"gap, {scale}{name(measure)}", "rows"),
+        [(ranged(value, ends, measure), str(len(rows)))],
+    )
+    return said, [grid], {"measure": measure, "gap": {"value": value, "interval": ends, "first": first, "last": last}}
