@@ -281,6 +281,33 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
     return _svg(figure, "reliability", "Reliability diagram: stated confidence against the share that is right")
 
 
+@_styled
+def answered(points: Sequence[tuple[float, float]], marks: Sequence[tuple[float, Value]]) -> str:
+    """What is wrong if only the surest rows are answered.  points: (share answered, share wrong among those).
+
+    marks: some of them with their intervals.
+    """
+    figure = _figure(4.3, 2.7)
+    axes = figure.add_axes((0.17, 0.16, 0.8, 0.8))
+    x, y = zip(*points, strict=True)
+    axes.axhline(y[-1], color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
+    axes.text(0.0, y[-1], "in any order", size=7.5, color=MUTED, va="bottom")
+    axes.plot(x, y, color=FUSED, linewidth=1.6)
+    for share, (value, between) in marks:
+        if between is not None and all(map(defined, between)):
+            axes.plot([share, share], between, color=SINGLE, linewidth=1.5, solid_capstyle="round")
+        axes.plot(share, value, marker="s", color=SINGLE, markersize=4.8, linestyle="none")
+    top = max([*y, *(ends[1] for _, (_, ends) in marks if ends is not None and defined(ends[1]))])
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.1 * top or 1))
+    axes.grid(color=LINE, linewidth=0.7)
+    axes.yaxis.get_major_locator().set_params(nbins=5)
+    axes.set_xlabel("share of rows answered, the surest first", color=MUTED, size=8)
+    axes.set_ylabel("wrong among those", color=MUTED, size=8)
+    for axis in (axes.xaxis, axes.yaxis):
+        _percent(axis, "accuracy")
+    return _svg(figure, "answered", "Share of wrong rows, by the share of rows that is answered, the surest first")
+
+
 def _figure(width: float, height: float) -> Any:
     return need("matplotlib.figure", "report").Figure(figsize=(width, height), facecolor="none")
 
