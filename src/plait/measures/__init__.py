@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .trust.dependence import dependence as dependence
     from .trust.generative_integration import generative_integration as generative_integration
     from .trust.group_report import group_report as group_report
+    from .trust.linear_probe import linear_probe as linear_probe
     from .trust.modality_attribution import modality_attribution as modality_attribution
     from .trust.out_of_distribution import out_of_distribution as out_of_distribution
     from .trust.robustness_curve import robustness_curve as robustness_curve

@@ -98,7 +98,7 @@ class Subject:
         return grouped(self.table.take(self.test))
 
     @cached_property
-    def learnedgrouped(self) -> Array:
+    def learned_groups(self) -> Array:
         """[l] the same of the rows that were learned from."""
         return grouped(self.table.take(self.learned))
 
