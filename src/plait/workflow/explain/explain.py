@@ -83,7 +83,7 @@ def _answered(name: str, subject: Subject) -> Section:
     try:
         return answer(subject)
     except CannotSay as why:
-        return Section(name, QUESTIONS[name], [str(why)])
+        return Section(name, QUESTIONS[name], [str(said) for said in why.args])
 
 
 def _subject(

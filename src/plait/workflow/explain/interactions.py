@@ -73,7 +73,7 @@ def answer(subject: Subject) -> Section:
     subject.progress("interactions", len(asked), len(asked))
     if not found:
         pair, reason = next(iter(refused.items()))
-        raise CannotSay(f"There are too few rows to say how modalities complete each other. Of {pair}: {reason}.")
+        raise CannotSay("There are too few rows to say how modalities complete each other.", f"Of {pair}: {reason}.")
     drawn = [
         (f"{label}: {said}", (getattr(one, atom), one.intervals.get(atom)), "")
         for label, one in found.items()

@@ -62,7 +62,7 @@ class Section:
 
 
 class CannotSay(Exception):
-    """A question has no answer here, such as calibration without classes.  Its words say why."""
+    """A question has no answer here, such as calibration without classes.  Its arguments are sentences that say why."""
 
 
 Answer = Callable[["Subject"], Section]
