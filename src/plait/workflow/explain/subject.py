@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from plait.core.packed import Batch
+from plait.core.outputs import Outputs
 from plait.core.part import Head, Target
 from plait.data.dataset import Dataset
 from plait.data.duplicates import equal_groups
@@ -164,29 +164,26 @@ class Subject:
         return self.model.embeddings(self.encoded.dataset.take(self.learned))
 
     @cached_property
-    def _cells(self) -> Batch:
-        return self.dataset.batch(range(len(self.dataset)))
+    def _pass(self) -> Outputs:
+        self.model.network.eval()
+        device = next(self.model.network.parameters()).device
+        outputs: Outputs = self.model.network(self.dataset.batch(range(len(self.dataset))).to(device))
+        return outputs
 
     def dealt(self, sources: Mapping[str, Array]) -> Array:
-        """[n, ...] predictions of test rows that have the cells of others.
+        """[n, ...] predictions of test rows that have the cells of others; every cell is encoded once.
 
         sources: {modality: [n], the place among the test rows whose cell stands in each row, -1 where there is none}.
         """
-        modalities = {}
-        for name, source in sources.items():
-            rows = np.flatnonzero(source >= 0)
-            cells = self._cells.modalities[name].at(torch.as_tensor(source[rows]))
-            modalities[name] = cells.with_(rows=torch.as_tensor(rows))
-        batch = Batch(len(self.dataset), modalities, {}, self._cells.ids)
         out = self.model.priors(len(self.dataset))[self.target]
-        self.model.network.eval()
-        with torch.no_grad():
-            device = next(self.model.network.parameters()).device
-            prediction = self.model.network(batch.to(device)).predictions[self.target]
         head = self.model.network.heads[self.target]
         assert isinstance(head, Head)
-        if len(prediction):
-            out[prediction.rows.cpu().numpy()] = head.predict(prediction.values).float().cpu().numpy()
+        device = next(self.model.network.parameters()).device
+        with torch.no_grad():
+            company = {name: torch.as_tensor(source, device=device) for name, source in sources.items()}
+            prediction = self._pass.regroup(company).predictions[self.target]
+            if len(prediction):
+                out[prediction.rows.cpu().numpy()] = head.predict(prediction.values).float().cpu().numpy()
         return out
 
 
