@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +24,7 @@ from plait.measures import calibration, presence, retrieval, scores
 from plait.training.checkpoint import WEIGHTS
 
 from .aside import aside, worth_it
-from .model import Model
+from .model import Embeddings, Model
 from .prepare import Encoded, Progress, silent
 from .run import EVALUATION, own_rows, plain, read_splits, write_json
 from .train import Watch, train
@@ -309,27 +309,57 @@ def _differences(
 def _retrieval(
     model: Model, table: Table, dataset: Dataset, test: np.ndarray, groups: np.ndarray | None, seed: int
 ) -> tuple[dict[str, Any], list[str]]:
-    """Every ordered pair of modalities, on the rows that have both; -> figures, pairs for which rows were drawn.
-
-    A row with an equal cell of either modality is as good an answer as the query's own.
-    """
-    found = {name: part for name, part in model.embeddings(dataset).items() if name != JOINT}
-    seen = table.take(test)
-    same = {name: equal_groups(seen, [name]) for name in found}
+    """Every ordered pair of modalities, on the rows that have both; -> figures, pairs for which rows were drawn."""
+    found = model.embeddings(dataset)
     out: dict[str, Any] = {}
     drawn = []
-    for one, other in itertools.permutations(found, 2):
-        rows = np.intersect1d(found[one][0], found[other][0])
-        if len(rows) < 2:
-            continue
-        if len(rows) > GALLERY:
-            # The same rows in both directions.
-            rows = np.sort(np.random.default_rng(seed).choice(rows, GALLERY, replace=False))
-            drawn.append(f"{one}->{other}")
-        equal = np.stack([same[one][rows], same[other][rows]], 1)
-        queries = found[one][1][np.searchsorted(found[one][0], rows)]
-        gallery = found[other][1][np.searchsorted(found[other][0], rows)]
-        ranks = retrieval.rank(queries, gallery, equal, equal)
-        own = None if groups is None else groups[rows]
-        out[f"{one}->{other}"] = retrieval.retrieval(ranks, groups=own, seed=seed)
+    for search in searches(found, table.take(test), seed):
+        if search.drawn:
+            drawn.append(search.name)
+        own = None if groups is None else groups[search.rows]
+        out[search.name] = retrieval.retrieval(search.ranks(found), groups=own, seed=seed)
     return out, drawn
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """Of one modality by another, among the rows [n] that have both.
+
+    equal: [n, 2] numbers; a row with an equal cell of either modality is as good an answer as the query's own.
+    drawn: whether there were more rows.
+    """
+
+    one: str
+    other: str
+    rows: np.ndarray
+    equal: np.ndarray
+    drawn: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.one}->{self.other}"
+
+    def ranks(self, found: Embeddings) -> retrieval.Ranks:
+        """found: embeddings of the rows that are searched."""
+        queries, gallery = (vectors_at(found[name], self.rows) for name in (self.one, self.other))
+        return retrieval.rank(queries, gallery, self.equal, self.equal)
+
+
+def searches(found: Embeddings, seen: Table, seed: int = 0) -> Iterator[Search]:
+    """Every ordered pair of modalities that two rows or more have both of.  seen: the rows that were embedded."""
+    same = {name: equal_groups(seen, [name]) for name in found if name != JOINT}
+    for one, other in itertools.permutations(same, 2):
+        every = np.intersect1d(found[one][0], found[other][0])
+        if len(every) < 2:
+            continue
+        rows = every
+        if len(every) > GALLERY:
+            # The same rows in both directions.
+            rows = np.sort(np.random.default_rng(seed).choice(every, GALLERY, replace=False))
+        yield Search(one, other, rows, np.stack([same[one][rows], same[other][rows]], 1), len(rows) < len(every))
+
+
+def vectors_at(embedded: tuple[np.ndarray, np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """[n, E] embeddings of rows [n] that all have one.  embedded: a modality's rows and vectors."""
+    where, vectors = embedded
+    return vectors[np.searchsorted(where, rows)]
