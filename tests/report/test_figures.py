@@ -17,6 +17,7 @@ DRAWN = {
     "grid": lambda: figures.grid([{"present": ["a"], "rows": 60, "r2": 0.123}], ["a", "b"], "r2"),
     "matrix": lambda: figures.matrix(np.array([[np.nan, 0.25], [0.5, np.nan]]), ["a", "b"], "recall@10"),
     "reliability": lambda: figures.reliability(BINS),
+    "clouds": lambda: figures.clouds({"a": np.array([[0.0, 0.0], [1.0, 2.0]]), "b$1$": np.array([[3.0, 1.0]])}),
 }
 
 
@@ -88,3 +89,12 @@ def test_nearly_equal_values_look_nearly_equal():
     assert far[1] == pytest.approx(0)
     assert figures._shades([2.0, 3.0], False) == pytest.approx([1, 0])
     assert figures._shades([], True) == []
+
+
+def test_clouds_name_each_set_and_mark_its_middle():
+    points = {"a": np.zeros((5, 2)), "b": np.ones((4, 2))}
+    svg = figures.clouds(points)
+    assert {"a", "b"} <= set(texts(svg))
+    for i, name in enumerate(points):
+        # Its points, its middle, and its mark in the legend.
+        assert svg.count(f"fill: {'var(--accent, #0072b2)' if i == 0 else '#d55e00'}") >= len(points[name]) + 2

@@ -25,6 +25,8 @@ from .words import FEW, defined, ends, interval, is_share, name, number
 INK, MUTED, LINE = "#1f2933", "#5f6b7a", "#dde2e8"
 FUSED, SINGLE = "#0072b2", "#d55e00"
 _THEME = {INK: "ink", MUTED: "muted", LINE: "line", FUSED: "accent"}
+_COLOURS = (FUSED, SINGLE, "#009e73", "#cc79a7", "#e69f00")
+_FORMS = ("o", "s", "^", "D", "v", "P", "X")
 _LONGEST = 16
 PATTERNS = 12
 """How many patterns of presence are drawn."""
@@ -249,6 +251,31 @@ def matrix(values: NDArray[Any], names: Sequence[str], measure: str) -> str:
                     axes, label + j * wide + 0.02, 0.56 + i * side + 0.02, wide - 0.04, side - 0.04, next(shades), said
                 )
     return _svg(figure, "matrix", f"{measure} for each pair of modalities")
+
+
+@_styled
+def clouds(points: Mapping[str, NDArray[Any]]) -> str:
+    """Sets of points in a plane whose directions mean nothing; a large mark where the middle of each is.
+
+    points: {name: [n, 2]}.  Names are told apart by colour and by form.
+    """
+    figure = _figure(5.6, 3.3)
+    axes = figure.add_axes((0.02, 0.03, 0.66, 0.94))
+    for i, (label, at) in enumerate(points.items()):
+        colour, form = _COLOURS[i % len(_COLOURS)], _FORMS[i % len(_FORMS)]
+        x, y = np.asarray(at, float).T
+        axes.plot(x, y, form, color=colour, markersize=3.4, alpha=0.45, markeredgewidth=0)
+        # An edge in the page's ink: the middles stay visible among points of any colour.
+        axes.plot(
+            x.mean(), y.mean(), form, color=colour, markersize=10, markeredgecolor=INK, markeredgewidth=1.1, zorder=4
+        )
+        axes.plot([], [], form, color=colour, markersize=6, markeredgewidth=0, label=_short(label))
+    axes.set(xticks=[], yticks=[], aspect="equal")
+    axes.set_adjustable("datalim")
+    axes.margins(0.06)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8.5, handletextpad=0.3)
+    return _svg(figure, "clouds", f"Points of {', '.join(points)}, and the middle of each")
 
 
 @_styled
