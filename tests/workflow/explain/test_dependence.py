@@ -14,7 +14,7 @@ from plait.workflow.explain.subject import Subject
 from plait.workflow.model import Model
 from plait.workflow.run import own_rows, read_splits
 
-SETTINGS = ("objectives={supervised: {}}", "missing={}", "training.epochs=15")
+SETTINGS = ("objectives={supervised: {}}", "missing={}", "training.epochs=15", "training.refit=false")
 
 
 def columns(size=300, seed=0):
@@ -190,6 +190,33 @@ def test_one_modality_is_enough_only_where_all_together_were_not_shown_to_do_bet
     planted(subject, lambda a, b, truth: half)
     found = answer(subject)
     assert any(said.startswith("One modality is enough") for said in found.words)
+
+
+def test_where_nothing_beats_the_most_frequent_class_one_modality_is_not_said_to_be_enough(subject):
+    planted(subject, lambda a, b, truth: np.zeros(len(truth), int))
+    subject.__dict__["singly"] = dict.fromkeys("abc", sure(np.zeros(len(subject.test), int)))
+    found = answer(subject)
+    assert any(said.startswith("Whether one modality would be enough cannot be told") for said in found.words)
+    assert not any(said.startswith("One modality") for said in found.words)
+
+
+def test_what_leans_most_is_of_what_was_shown(subject):
+    """Of a rare modality the loss is larger, but on so few rows it was not shown."""
+    few = np.flatnonzero(subject.have[:, 0])[:20]
+    subject.__dict__["have"] = np.stack([np.isin(np.arange(len(subject.have)), few), *subject.have[:, 1:].T], 1)
+    right = few[:3]
+
+    def decide(a, b, truth):
+        # Three of the rare cells decide alone; b decides of every fifth of the other rows.
+        wrong = (truth + 1) % 3
+        own = np.where(np.arange(len(truth)) % 5 == 0, truth[b], wrong)
+        return np.where(np.isin(np.arange(len(truth)), few), np.where(np.isin(a, right), truth[a], wrong), own)
+
+    found = answer(planted(subject, decide))
+    reliance = found.account["reliance"]
+    assert reliance["a"]["accuracy"]["interval"][0] <= 0 < reliance["b"]["accuracy"]["interval"][0]
+    assert reliance["a"]["accuracy"]["value"] > reliance["b"]["accuracy"]["value"]
+    assert found.words[0].startswith("The model leans most on b:")
 
 
 def test_without_models_of_one_modality_the_rest_is_said(run):

@@ -143,7 +143,7 @@ def _words(found: Mapping[str, Reliance], order: Sequence[str]) -> list[str]:
             "right answers was shown."
         ]
     else:
-        first = order[0]
+        first = shown[0]
         said = [
             f"The model leans most on {first}: where rows get the {first} of other rows, "
             f"{amount(found[first].accuracy.value, SHARE)} fewer answers are right."
@@ -195,11 +195,17 @@ def _single(subject: Subject) -> tuple[BestSingle, Estimate, Estimate]:
 
 
 def _enough(best: str, single: BestSingle, beyond: Estimate) -> str:
-    gained = f"answers {amount(single.gain.value, SHARE)} more rows right than always saying the most frequent class"
-    if single.gain.interval[0] <= 0:
-        gained = "was not shown to do better than always saying the most frequent class"
     low, high = (100 * end for end in beyond.interval)
     between = f"{amount(beyond.value, SHARE)}, 95 % interval {low:.1f} to {high:.1f}"
+    gained = f"answers {amount(single.gain.value, SHARE)} more rows right than always saying the most frequent class"
+    if single.gain.interval[0] <= 0:
+        if beyond.interval[0] <= 0:
+            return (
+                "Whether one modality would be enough cannot be told: no model of one modality was shown to do better "
+                "than always saying the most frequent class, nor all together better than a model of "
+                f"{best} alone ({between})."
+            )
+        gained = "was not shown to do better than always saying the most frequent class"
     if beyond.interval[0] > 0:
         return (
             f"One modality is not enough: all together answer more rows right than a model of {best} alone "
