@@ -163,11 +163,17 @@ def dots(rows: Sequence[tuple[str, Value | None, Value | None]], measure: str) -
 
 
 @_styled
-def forest(rows: Sequence[tuple[str, Value, str]], measure: str, mark: float | None = None) -> str:
-    """Levels with their intervals.  rows: (label, value, group), drawn from top to bottom; `asked` ones stand out.
+def forest(
+    rows: Sequence[tuple[str, Value, str]], measure: str, mark: float | None = None, *, gains: bool = False
+) -> str:
+    """Numbers with their intervals.  rows: (label, value, group), drawn from top to bottom; `asked` ones stand out.
 
-    mark: the control's level, as a line.
+    mark: the control's level, or nothing, as a line.  gains: differences of the measure, those of shares in points.
     """
+    points = gains and is_share(measure)
+    if points:
+        rows = [(label, (100 * v, None if b is None else (100 * b[0], 100 * b[1])), of) for label, (v, b), of in rows]
+        measure, mark = "points", None if mark is None else 100 * mark
     wide, step = 6.4, 0.27
     figure = _figure(wide, 0.62 + step * len(rows))
     high = figure.get_figheight()
@@ -189,7 +195,7 @@ def forest(rows: Sequence[tuple[str, Value, str]], measure: str, mark: float | N
     axes.set_xlabel(name(measure), color=MUTED, size=8)
     axes.xaxis.get_major_locator().set_params(nbins=5)
     _percent(axes.xaxis, measure)
-    return _svg(figure, "forest", f"{name(measure)} of each recipe with its 95 % interval")
+    return _svg(figure, "forest", f"{name(measure)}, with 95 % intervals, of {', '.join(label for label, *_ in rows)}")
 
 
 @_styled

@@ -26,7 +26,10 @@ def cka(a: ArrayLike, b: ArrayLike, *, unbiased: bool = True) -> float:
     """
     first, second = (_centred(x, name) for x, name in zip(paired(a, b, 4 if unbiased else 2), "ab", strict=True))
     hsic = _unbiased if unbiased else _plain
-    return hsic(first, second) / float(np.sqrt(hsic(first, first) * hsic(second, second)))
+    own = hsic(first, first) * hsic(second, second)
+    if own <= 0:
+        raise ValueError("the rows of one embedding are so nearly equal that nothing can be aligned with them")
+    return hsic(first, second) / float(np.sqrt(own))
 
 
 def chance(a: ArrayLike, b: ArrayLike) -> float:

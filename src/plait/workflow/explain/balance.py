@@ -186,7 +186,7 @@ def _drawing(subject: Subject, found: Balance, anew: Balance) -> Drawing:
         if found.rows[m]
     ]
     return Drawing(
-        forest(points, "accuracy", 0.0),
+        forest(points, "accuracy", 0.0, gains=True),
         "How much more accurate a model of each modality alone is than what is read off the joint model of it, with "
         "95 % intervals. Right of the line: less was learned beside the others; a diamond where that was shown.",
     )

@@ -76,7 +76,7 @@ def answer(subject: Subject) -> Section:
         }
     points = [(name, (found[name].accuracy.value, found[name].accuracy.interval), "") for name in order]
     drawing = Drawing(
-        forest(points, SHARE, 0.0),
+        forest(points, SHARE, 0.0, gains=True),
         "How much accuracy is lost when rows get another row's cell of a modality, with 95 % intervals; the line is "
         "nothing. Modalities that say the same can all look spare.",
     )

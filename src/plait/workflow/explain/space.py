@@ -390,7 +390,7 @@ def _drawing(found: Embeddings, pairs: Sequence[Pair], seed: int) -> Drawing:
 def _changes(moved: Sequence[Moved]) -> Drawing:
     lines = [(_arrow(one.name), (float((one.after - one.before).mean()), one.change), "") for one in moved]
     return Drawing(
-        forest(lines, MEASURE, 0.0),
+        forest(lines, MEASURE, 0.0, gains=True),
         "How far moving all modalities to one middle changes the share of searches with a right answer among the first "
         f"{K}, with 95 % intervals; where one reaches the line, no change was shown.",
     )

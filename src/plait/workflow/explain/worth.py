@@ -79,7 +79,7 @@ def answer(subject: Subject) -> Section:
         [*_words(subject, shares, without, order, every), *said],
         [
             Drawing(
-                forest(points, subject.measure, 0.0),
+                forest(points, subject.measure, 0.0, gains=True),
                 "What each modality adds, with 95 % intervals; the line is nothing.",
             )
         ],
@@ -91,17 +91,17 @@ def answer(subject: Subject) -> Section:
 
 def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int], every: float) -> list[str]:
     names, measure = subject.names, subject.measure
-    first = order[0]
-    said = [
-        f"All modalities together are worth {amount(every, measure)} above answering without looking; "
-        f"{names[first]} gives the most of it, {amount(float(shares.value[first]), measure)}."
-    ]
     idle = [names[i] for i in order if shares.interval[i, 0] <= 0]
+    said = [f"All modalities together are worth {amount(every, measure)} above answering without looking."]
+    if names[order[0]] not in idle:
+        said[0] = f"{said[0][:-1]}; {names[order[0]]} gives the most, {amount(float(shares.value[order[0]]), measure)}."
     if idle:
         said.append(f"That {listed(idle, 'or')} adds anything to this model was not shown.")
     spare = [names[i] for i in order if names[i] not in idle and without.interval[i, 0] <= 0]
     if spare:
-        said.append(f"No loss was shown from leaving out {listed(spare, 'or')} alone: the others say the same.")
+        said.append(
+            f"That leaving out {listed(spare, 'or')} alone loses anything was not shown: others may say the same."
+        )
     return said
 
 
