@@ -187,7 +187,10 @@ def forest(
         axes.plot(value, line, marker=shape, color=colour, markersize=4.8, linestyle="none")
         row = axes.get_yaxis_transform()
         axes.text(-0.03, line, _short(label, 30), ha="right", va="center", transform=row)
-        said = f"{number(value, measure)}   {interval(between, measure)}".rstrip()
+        if points:
+            said = f"{value:.1f}" + ("" if between is None else f"   {between[0]:.1f} to {between[1]:.1f}")
+        else:
+            said = f"{number(value, measure)}   {interval(between, measure)}".rstrip()
         axes.text(1.04, line, said, ha="left", va="center", size=7.5, color=MUTED, transform=row)
     axes.set(ylim=(len(rows) - 0.4, -0.6), yticks=[])
     axes.spines["left"].set_visible(False)

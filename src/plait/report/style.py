@@ -60,6 +60,7 @@ vertical-align:middle;overflow:hidden}
 .question{display:grid;gap:14px}
 .question p{margin:0;max-width:62ch;overflow-wrap:anywhere}
 .question .answer{font-size:18px;font-weight:560;line-height:1.4}
+.question svg{min-width:460px}
 .question h3{margin:8px 0 -6px}
 .question summary{cursor:pointer;color:var(--muted);font-size:13.5px}
 .question details p{margin-top:8px;color:var(--muted);font-size:13.5px}
