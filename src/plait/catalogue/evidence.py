@@ -55,7 +55,8 @@ def depends_on(entry: Entry, at: int | None = None) -> str:
 def asked_of(entry: Entry, at: int) -> str:
     """The fingerprint of what an entry asks for in its claim number `at`, whatever code answers."""
     arms = entry.model_dump(mode="json", include={"recipe", "baseline", "disabled", "knobs", "repeats"})
-    return fingerprint([], [arms, entry.claims[at].model_dump(mode="json")])
+    claim = entry.claims[at].model_dump(mode="json", exclude=None if entry.measures else {"by"})
+    return fingerprint([], [arms, claim])
 
 
 def read(name: str, folder: Path | None = None) -> dict[str, Any] | None:
