@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -37,3 +38,29 @@ def probabilities(x: Array, y: Array, learn: Array) -> Array:
 def right(x: Array, y: Array, learn: Array) -> Array:
     """[N] whether it is right."""
     return np.asarray(probabilities(x, y, learn).argmax(1) == y, np.float64)
+
+
+def nearby(x: Array, y: Array, learn: Array, k: int = 25) -> Array:
+    """[N, C] shares of the classes among the k nearest of the rows `learn`, one of each class added.
+
+    It reads parities, which a logistic regression does not.
+    """
+    model = KNeighborsClassifier(k).fit(x[learn], y[learn])
+    counts = np.zeros((len(y), int(y.max()) + 1))
+    counts[:, model.classes_] = k * model.predict_proba(x)
+    return np.asarray((counts + 1) / (counts + 1).sum(1, keepdims=True))
+
+
+def odd(size: int) -> Array:
+    """[N] bool: every other row, beginning with the second; the rows of made tables have no order."""
+    return np.arange(size) % 2 == 1
+
+
+def bit(table: Table, column: str) -> Array:
+    """[N] of 0 and 1."""
+    return table.column(column).to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def of_truth(chances: Array, y: Array) -> Array:
+    """[N] bits: log2 of the chance [N, C] that is given to the truth."""
+    return np.asarray(np.log2(np.maximum(chances[np.arange(len(y)), y], 1e-12)))
