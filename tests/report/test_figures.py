@@ -8,10 +8,15 @@ import pytest
 from plait.report import figures
 
 BINS = [{"confidence": 0.3, "accuracy": 0.4, "rows": 10}, {"confidence": 0.9, "accuracy": 0.8, "rows": 30}]
+FALL = {
+    "one": {"noise": [(0, (0.9, (0.8, 1.0))), (5, (0.3, (0.2, 0.4)))], "blur": [(0, (0.9, None)), (5, (0.8, None))]},
+    "two": {"noise": [(0, (0.7, None)), (5, (0.6, None))]},
+}
 DRAWN = {
     "answered": lambda: figures.answered([(0.5, 0.0), (1.0, 0.2)], [(0.5, (0.0, (0.0, 0.1))), (1.0, (0.2, None))]),
     "presence": lambda: figures.presence({("a", "b"): 30, ("a",): 5, (): 1}, ["a", "b", "c"]),
     "curves": lambda: figures.curves({"train": [(0, 2.0), (1, 1.0)], "validation": [(0, 2.1), (1, 1.5)]}, "loss", 1),
+    "degradation": lambda: figures.degradation(FALL, "accuracy", "strength"),
     "dots": lambda: figures.dots([("all", None, (0.8, (0.7, 0.9))), ("a", (0.6, None), (0.7, None))], "accuracy"),
     "forest": lambda: figures.forest([("one", (0.8, (0.7, 0.9)), "asked"), ("two", (0.6, None), "")], "accuracy", 0.7),
     "grid": lambda: figures.grid([{"present": ["a"], "rows": 60, "r2": 0.123}], ["a", "b"], "r2"),

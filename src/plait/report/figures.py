@@ -23,9 +23,9 @@ from plait.core.extras import need
 from .words import FEW, defined, ends, interval, is_share, name, number
 
 INK, MUTED, LINE = "#1f2933", "#5f6b7a", "#dde2e8"
-FUSED, SINGLE = "#0072b2", "#d55e00"
+FUSED, SINGLE, THIRD = "#0072b2", "#d55e00", "#009e73"
 _THEME = {INK: "ink", MUTED: "muted", LINE: "line", FUSED: "accent"}
-_COLOURS = (FUSED, SINGLE, "#009e73", "#cc79a7", "#e69f00")
+_COLOURS = (FUSED, SINGLE, THIRD, "#cc79a7", "#e69f00")
 _FORMS = ("o", "s", "^", "D", "v", "P", "X")
 _LONGEST = 16
 PATTERNS = 12
@@ -238,8 +238,10 @@ def grid(patterns: Sequence[Mapping[str, Any]], names: Sequence[str], measure: s
 
 
 @_styled
-def matrix(values: NDArray[Any], names: Sequence[str], measure: str) -> str:
-    """Retrieval between all pairs as a heat map.  values: [M, M], query down, wanted across; NaN: no such pair."""
+def matrix(
+    values: NDArray[Any], names: Sequence[str], measure: str, axes_said: tuple[str, str] = ("query", "finds")
+) -> str:
+    """All pairs as a heat map.  values: [M, M], NaN: no such pair.  axes_said: what stands down, and across."""
     side, wide, label = 0.34, 0.68, 1.1
     figure = _figure(label + wide * len(names) + 0.1, 0.62 + side * len(names))
     across, high = figure.get_size_inches()
@@ -247,8 +249,8 @@ def matrix(values: NDArray[Any], names: Sequence[str], measure: str) -> str:
     axes.set(xlim=(0, across), ylim=(high, 0))
     axes.axis("off")
     shades = iter(_shades([v for v in values.flat if defined(float(v))], True, low=0.0))
-    axes.text(label - 0.1, 0.4, "query", ha="right", va="center", size=7.5, color=MUTED)
-    axes.text(label, 0.12, "finds", ha="left", va="center", size=7.5, color=MUTED)
+    axes.text(label - 0.1, 0.4, axes_said[0], ha="right", va="center", size=7.5, color=MUTED)
+    axes.text(label, 0.12, axes_said[1], ha="left", va="center", size=7.5, color=MUTED)
     for i, modality in enumerate(names):
         axes.text(label + (i + 0.5) * wide, 0.4, _short(modality, 11), ha="center", va="center", size=8)
         axes.text(label - 0.1, 0.56 + (i + 0.5) * side, _short(modality, 14), ha="right", va="center")
@@ -285,6 +287,60 @@ def clouds(points: Mapping[str, NDArray[Any]]) -> str:
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8.5, handletextpad=0.3)
     return _svg(figure, "clouds", f"Points of {', '.join(points)}, and the middle of each")
+
+
+@_styled
+def degradation(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, Value]]]], measure: str, across: str, share: bool = False
+) -> str:
+    """How a measure falls, a panel beside the other on one scale.
+
+    panels: {title: {line: [(x, value with interval)]}}, at most three lines each.  across: what x is; share: of rows.
+    """
+    columns = min(2, len(panels))
+    lines = -(-len(panels) // columns)
+    wide, tall, left, below, gap = 2.3, 1.3, 0.5, 0.42, 0.56
+    figure = _figure(left + columns * wide, lines * (tall + below + gap))
+    across_all, high = figure.get_size_inches()
+    points = [point for panel in panels.values() for line in panel.values() for point in line]
+    levels = [end for _, (value, between) in points for end in (value, *(between or ())) if defined(end)]
+    room = 0.06 * (max(levels) - min(levels)) or 0.05
+    for i, (title, panel) in enumerate(panels.items()):
+        x0, y0 = left + (i % columns) * wide, high - (i // columns + 1) * (tall + below + gap) + below
+        axes = figure.add_axes((x0 / across_all, y0 / high, (wide - 0.25) / across_all, tall / high))
+        styles = zip((FUSED, SINGLE, THIRD), ("-", (0, (4, 2)), (0, (1, 1.5))), ("o", "s", "^"), strict=True)
+        for (label, line), (colour, dashes, marker) in zip(panel.items(), styles, strict=False):
+            x = [at for at, _ in line]
+            known = [(at, *between) for at, (_, between) in line if between and all(map(defined, between))]
+            if known:
+                axes.fill_between(*zip(*known, strict=True), color=colour, alpha=0.13, linewidth=0)
+            axes.plot(x, [value for _, (value, _) in line], color=colour, linestyle=dashes, label=label, linewidth=1.5)
+            axes.plot(x, [value for _, (value, _) in line], marker, color=colour, markersize=3.4)
+        axes.legend(
+            frameon=False,
+            loc="lower left",
+            bbox_to_anchor=(-0.03, 0.97),
+            ncols=3,
+            fontsize=7.5,
+            handlelength=1.6,
+            handletextpad=0.5,
+            columnspacing=1.0,
+            borderaxespad=0.1,
+        )
+        axes.set_title(_short(title, 28), loc="left", size=9, color=INK, pad=18)
+        axes.set_ylim(min(levels) - room, max(levels) + room)
+        axes.grid(axis="y", color=LINE, linewidth=0.7)
+        axes.yaxis.get_major_locator().set_params(nbins=4)
+        axes.tick_params(labelleft=i % columns == 0)
+        if i >= len(panels) - columns:
+            axes.set_xlabel(across, color=MUTED, size=8)
+        _percent(axes.yaxis, measure)
+        if share:
+            axes.set_xticks([0, 0.25, 0.5, 1])
+            _percent(axes.xaxis, "accuracy")
+        else:
+            axes.xaxis.get_major_locator().set_params(integer=True)
+    return _svg(figure, f"degradation {across}", f"{name(measure)} by {across}: {', '.join(panels)}")
 
 
 @_styled
