@@ -30,6 +30,7 @@ from .run import EVALUATION, own_rows, plain, read_splits, write_json
 from .train import Watch, train
 
 SINGLES = "singles"
+WITHOUT = "without"
 GALLERY = 5_000
 """Rows among which retrieval is judged at most: its cost grows with their square."""
 PATTERN_DRAWS = 300
@@ -177,26 +178,52 @@ def single_models(
 
     fitted: the run's table and its stored cells, if they are at hand.  RunError if they are needed and cannot be had.
     """
+    places = {f"{SINGLES}/{name}": (name,) for name in model.names}
+    found = trained_on_some(model, places, fitted, progress, watch, "single modalities")
+    return dict(zip(model.names, found, strict=True))
+
+
+def models_without(
+    model: Model, fitted: tuple[Table, Encoded] | None = None, progress: Progress = silent
+) -> dict[str, Model]:
+    """{modality: a model trained on all others}; as `single_models`, and of two modalities the same."""
+    rest = {name: tuple(n for n in model.names if n != name) for name in model.names}
+    places = {f"{WITHOUT}/{n}" if len(names) > 1 else f"{SINGLES}/{names[0]}": names for n, names in rest.items()}
+    return dict(zip(rest, trained_on_some(model, places, fitted, progress), strict=True))
+
+
+def trained_on_some(
+    model: Model,
+    places: Mapping[str, tuple[str, ...]],
+    fitted: tuple[Table, Encoded] | None = None,
+    progress: Progress = silent,
+    watch: Watch = lambda line: None,
+    said: str = "models of some modalities",
+) -> list[Model]:
+    """Models trained on some of the modalities, on the same rows and recipe; those that are there already are taken.
+
+    places: {where in the run folder: the modalities}.
+    """
     folder = model.folder
     if folder is None:
         raise RunError("the model was not saved as a run. Fit it with an --out folder.")
-    kept = {name: folder / SINGLES / name for name in model.names}
-    asked = [name for name, path in kept.items() if not (path / WEIGHTS).exists()]
+    kept = {folder / place: names for place, names in places.items()}
+    asked = {path: names for path, names in kept.items() if not (path / WEIGHTS).exists()}
     if asked:
         table, encoded = fitted or _run_cells(model, progress)
         rows = read_splits(folder)
         jobs = []
-        for name in asked:
-            encoders = {name: encoder_for(model.recipe, name, table.schema.modalities[name].kind)}
-            cells = Encoded(encoded.dataset.only([name]), encoders)
+        for path, names in asked.items():
+            encoders = {name: encoder_for(model.recipe, name, table.schema.modalities[name].kind) for name in names}
+            cells = Encoded(encoded.dataset.only(names), encoders)
             how = {"seed": model.info["seed"], "cache": model.cache}
-            jobs.append(partial(_train_into, kept[name], table, cells, model.recipe, rows, **how))
+            jobs.append(partial(_train_into, path, table, cells, model.recipe, rows, **how))
         learned = len(rows["train"]) + len(rows["validation"])
         one_by_one = nullcontext(job(watch=watch) for job in jobs)
         with aside(jobs) if worth_it(model.recipe, learned, len(jobs)) else one_by_one as done:
             for i, _ in enumerate(done, 1):
-                progress("single modalities", i, len(jobs))
-    return {name: Model.load(path, model.cache) for name, path in kept.items()}
+                progress(said, i, len(jobs))
+    return [Model.load(path, model.cache) for path in kept]
 
 
 def _train_into(path: Path, *what: Any, **how: Any) -> None:
