@@ -61,6 +61,30 @@ class Section:
         }
 
 
+@dataclass
+class Part:
+    """What a part of a question has to say; some are asked only of some tables, or only of the deep."""
+
+    words: list[str] = field(default_factory=list)
+    drawings: list[Drawing] = field(default_factory=list)
+    grids: list[Grid] = field(default_factory=list)
+    method: list[str] = field(default_factory=list)
+    account: dict[str, Any] = field(default_factory=dict)
+
+
+def joined(name: str, question: str, parts: Sequence[Part]) -> Section:
+    """One answer, in the order of its parts."""
+    return Section(
+        name,
+        question,
+        [said for part in parts for said in part.words],
+        [drawing for part in parts for drawing in part.drawings],
+        [grid for part in parts for grid in part.grids],
+        " ".join(said for part in parts for said in part.method),
+        {key: value for part in parts for key, value in part.account.items()},
+    )
+
+
 class CannotSay(Exception):
     """A question has no answer here, such as calibration without classes.  Its arguments are sentences that say why."""
 

@@ -113,6 +113,11 @@ class Subject:
             raise CannotSay("The rows that the model learned from are not at hand: ask about a run's own rows.")
         return np.isin(self.learned, read_splits(self.model.folder)["validation"])
 
+    @cached_property
+    def all_groups(self) -> Array:
+        """[N] the same of all rows."""
+        return grouped(self.table)
+
     def decided(self, companies: Iterable[Company]) -> dict[Company, Array]:
         """{company: [n, ...] what the model predicts of the test rows from these modalities, the others hidden}.
 
@@ -145,10 +150,14 @@ class Subject:
             raise CannotSay(f"Targets of kind {self.about.kind} have no measure that is a mean over rows.")
         return kind.main if kind.main in rows else next(iter(rows))
 
+    @property
+    def sign(self) -> float:
+        """-1 where less of `measure` is better."""
+        return 1.0 if scores.of(self.about.kind).higher(self.measure) else -1.0
+
     def values(self, predicted: Array) -> Array:
         """[p] `measure` of each labelled row, turned so that more is better.  predicted: [n, ...]."""
-        found = scores.of(self.about.kind).rows(predicted[self.labelled], self.truth)[self.measure]
-        return found if scores.of(self.about.kind).higher(self.measure) else -found
+        return self.sign * scores.of(self.about.kind).rows(predicted[self.labelled], self.truth)[self.measure]
 
     @cached_property
     def embeddings(self) -> Embeddings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from plait.measures.trust._estimate import Estimate
 from plait.measures.worth._worth import Worth
 from plait.report.words import DASH, is_share, name
 
@@ -28,6 +29,21 @@ def ranged(value: float, ends: tuple[float, float] | None, measure: str = "") ->
     if ends is None or not all(map(math.isfinite, ends)):
         return said
     return f"{said} [{scale * ends[0]:{form}}, {scale * ends[1]:{form}}]"
+
+
+def estimated(found: Estimate | None, measure: str = "") -> str:
+    """As `ranged`; a dash where there is none."""
+    return DASH if found is None else ranged(found.value, found.interval, measure)
+
+
+def shown(found: Estimate | None) -> bool:
+    """Whether it is above nothing, as far as its interval says."""
+    return found is not None and found.interval[0] > 0
+
+
+def lost(found: Estimate, measure: str) -> str:
+    """`3.1 points of accuracy`."""
+    return amount(found.value, measure) + (f" of {name(measure)}" if is_share(measure) else "")
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:

@@ -1,0 +1,171 @@
+"""What breaks a model: modalities that are absent, that belong to another row, or whose cells are damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from plait.measures.trust._donors import permuted
+from plait.measures.trust._estimate import Estimate, mean, plain
+from plait.measures.trust.robustness_curve import RobustnessCurve, robustness_curve
+from plait.report.figures import degradation
+from plait.report.words import name
+
+from .explain import QUESTIONS
+from .robustness_anew import trained_anew
+from .robustness_damage import turned, under_damage
+from .section import CannotSay, Drawing, Grid, Part, Section, joined
+from .subject import Array, Subject
+from .wording import amount, estimated, listed, lost, shown
+
+SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
+"""Of the rows that have a modality, those whose cell is wrong."""
+DEALS = 5
+"""How often cells are dealt anew."""
+WAYS = {"wrong": "belongs to another row", "missing": "is missing"}
+METHOD = (
+    "Absent: a modality is hidden from the trained model on the rows that have it. Another row's: its cells are dealt "
+    f"out anew among these rows, {DEALS} times, never within a group of rows that belong together (Breiman 2001; "
+    "Fisher et al., arXiv:1801.01489). Each row is answered by itself, so a share of the rows loses that share of what "
+    "all of them lose, and the lines are straight. A dealt cell may contradict the rest of its row as no real one "
+    "would. Modalities that say the same cover for each other: without both, more is lost than the two losses "
+    "together. Intervals resample the test rows, or whole groups, for the model as it is; each is 95 % by itself."
+)
+
+
+@dataclass(frozen=True)
+class Fall:
+    """What is lost of one modality, over the labelled rows that have it.
+
+    absent: where it is hidden.  wrong: where it is another row's; worse: wrong minus absent; None where its cells
+    cannot be dealt.  levels: {what is done to it: the measure by share of the rows, more being better}.
+    """
+
+    rows: int
+    absent: Estimate
+    wrong: Estimate | None
+    worse: Estimate | None
+    levels: Mapping[str, RobustnessCurve]
+
+
+def answer(subject: Subject) -> Section:
+    """Raises CannotSay without labels, without a measure of rows, or where no labelled row has anything."""
+    parts = [_mistaken(subject)]
+    if subject.deep:
+        parts += [under_damage(subject), trained_anew(subject)]
+    return joined("robustness", QUESTIONS["robustness"], parts)
+
+
+def _mistaken(subject: Subject) -> Part:
+    """Absent cells and those of other rows."""
+    measure, sign = subject.measure, subject.sign
+    falls = {n: fall for n in subject.names if (fall := _fall(subject, n)) is not None}
+    if not falls:
+        raise CannotSay("No row with a label has anything that could be hidden or mistaken.")
+    grid = Grid(
+        f"Lost in {name(measure)}, on the rows that have it",
+        ("modality", "rows", "absent", "wrong in 10 %", "wrong in all", "wrong rather than absent"),
+        [
+            (
+                n,
+                str(fall.rows),
+                estimated(fall.absent, measure),
+                *(estimated(_part(fall.wrong, share), measure) for share in (0.1, 1.0)),
+                estimated(fall.worse, measure),
+            )
+            for n, fall in falls.items()
+        ],
+    )
+    panels = {
+        n: {said: [(at, turned(found, sign)) for at, found in curve.accuracy.items()] for said, curve in of.items()}
+        for n, of in ((n, fall.levels) for n, fall in falls.items())
+    }
+    drawing = Drawing(
+        degradation(panels, measure, "share of the rows", share=True),
+        "What is left as a modality is another row's, or absent, in more and more of the rows that have it, with 95 % "
+        "intervals. Panels are about different rows: compare how far lines fall, not where they begin.",
+    )
+    account = {n: plain(fall) for n, fall in falls.items()}
+    return Part(_words(subject, falls), [drawing], [grid], [METHOD], {"measure": measure, "modalities": account})
+
+
+def _fall(subject: Subject, modality: str) -> Fall | None:
+    """None where no labelled row has it."""
+    m = subject.names.index(modality)
+    on = subject.have[subject.labelled, m]
+    if not on.any():
+        return None
+    rest = tuple(n for n in subject.names if n != modality)
+    before = subject.values(subject.predicted)[on]
+    absent = subject.values(subject.decided([rest])[rest])[on]
+    dealt = _dealt(subject, m)
+    how: dict[str, Any] = {"groups": subject.groups[subject.labelled][on], "seed": subject.seed}
+    after = {"another row's": dealt[on], "absent": absent} if dealt is not None else {"absent": absent}
+    return Fall(
+        int(on.sum()),
+        mean(before - absent, exact=False, **how),
+        None if dealt is None else mean(before - dealt[on], exact=False, **how),
+        None if dealt is None else mean(absent - dealt[on], exact=False, **how),
+        {
+            said: robustness_curve({s: (1 - s) * before + s * values for s in SHARES}, **how)
+            for said, values in after.items()
+        },
+    )
+
+
+def _dealt(subject: Subject, m: int) -> Array | None:
+    """[p] values with the cells of modality `m` dealt out anew, the mean over deals; None where that cannot be done."""
+    modality, every = subject.names[m], np.arange(len(subject.have))
+    own = {n: np.where(subject.have[:, i], every, -1) for i, n in enumerate(subject.names)}
+    rows, rng = np.flatnonzero(subject.have[:, m]), np.random.default_rng([subject.seed, m])
+    found = []
+    for _ in range(DEALS):
+        source = own[modality].copy()
+        try:
+            source[rows] = permuted(rows, subject.groups[rows], rng, modality)
+        except ValueError:
+            return None
+        found.append(subject.values(subject.dealt({**own, modality: source})))
+    return np.asarray(np.mean(found, axis=0))
+
+
+def _words(subject: Subject, falls: Mapping[str, Fall]) -> list[str]:
+    measure = subject.measure
+    harms = {
+        n: {said: f for said, f in (("wrong", fall.wrong), ("missing", fall.absent)) if f is not None and shown(f)}
+        for n, fall in falls.items()
+    }
+    harmful = [n for n in falls if harms[n]]
+    said = []
+    if not harmful:
+        said.append("Neither a missing modality nor one of another row was shown to break this model.")
+    else:
+        worst = max(harmful, key=lambda n: max(found.value for found in harms[n].values()))
+        ways = sorted(harms[worst], key=lambda way: -harms[worst][way].value)
+        named = [worst, "it"]
+        losses = [f"{lost(harms[worst][way], measure)} where {named[i]} {WAYS[way]}" for i, way in enumerate(ways)]
+        said.append(f"What breaks it most is a {ways[0]} {worst}: the model loses {listed(losses)}.")
+    spared = [n for n, fall in falls.items() if not shown(fall.absent)]
+    unmoved = [n for n, fall in falls.items() if fall.wrong is not None and not shown(fall.wrong)]
+    if harmful and spared:
+        said.append(f"That it does worse where {listed(spared, 'or')} is missing was not shown.")
+    if harmful and unmoved:
+        said.append(f"That it does worse where {listed(unmoved, 'or')} belongs to another row was not shown.")
+    misled = [f"{n} (by {amount(f.worse.value, measure)})" for n, f in falls.items() if f.worse and shown(f.worse)]
+    if misled:
+        said.append(f"A wrong one does more harm than none, as was shown of {listed(misled)}.")
+    if undealt := [n for n, fall in falls.items() if fall.wrong is None]:
+        said.append(f"Wrong cells of {listed(undealt)} were not tried: too many of the rows belong together.")
+    if nowhere := [n for n in subject.names if n not in falls]:
+        said.append(f"No row with a label has {listed(nowhere, 'or')}: nothing is said of it.")
+    return said
+
+
+def _part(found: Estimate | None, share: float) -> Estimate | None:
+    """What a share of the rows loses of what all lose."""
+    if found is None:
+        return None
+    return Estimate(share * found.value, (share * found.interval[0], share * found.interval[1]))
