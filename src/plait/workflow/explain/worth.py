@@ -14,8 +14,10 @@ from plait.report.figures import forest
 from plait.report.words import is_share, name
 
 from .explain import QUESTIONS
-from .section import CannotSay, Drawing, Grid, Section
+from .missing import missing
+from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Subject
+from .task import to_the_task
 from .wording import amount, listed, span
 
 MOST = 30
@@ -65,39 +67,34 @@ def answer(subject: Subject) -> Section:
             ],
         )
     ]
-    if subject.about.kind == "class":
-        grids.append(_by_class(subject, shares))
+    if subject.about.kind == "class" and not shares.se.any():
+        grids += _by_class(subject, shares)
     said, per_row = _per_row(subject, values)
     account |= per_row
     points = [
         (names[i], (float(shares.value[i]), (float(shares.interval[i, 0]), float(shares.interval[i, 1]))), "")
         for i in order
     ]
-    return Section(
-        "worth",
-        QUESTIONS["worth"],
-        [*_words(subject, shares, without, order, every), *said],
-        [
-            Drawing(
-                forest(points, subject.measure, 0.0, gains=True),
-                "What each modality adds, with 95 % intervals; the line is nothing.",
-            )
-        ],
-        grids,
-        METHOD,
-        account,
+    drawing = Drawing(
+        forest(points, subject.measure, 0.0, gains=True),
+        "What each modality adds, with 95 % intervals; the line is nothing.",
     )
+    words = [*_words(subject, shares, without, order, every), *said]
+    task = to_the_task(subject, shares) if subject.deep else Part()
+    # The task's figure has this one in it.
+    mine = Part(words, [] if task.drawings else [drawing], grids, [METHOD], account)
+    return joined("worth", QUESTIONS["worth"], [mine, missing(subject), task])
 
 
 def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int], every: float) -> list[str]:
     names, measure = subject.names, subject.measure
-    idle = [names[i] for i in order if shares.interval[i, 0] <= 0]
+    idle = [names[i] for i in order if not shares.interval[i, 0] > 0]
     said = [f"All modalities together are worth {amount(every, measure)} above answering without looking."]
     if names[order[0]] not in idle:
         said[0] = f"{said[0][:-1]}; {names[order[0]]} gives the most, {amount(float(shares.value[order[0]]), measure)}."
     if idle:
         said.append(f"That {listed(idle, 'or')} adds anything to this model was not shown.")
-    spare = [names[i] for i in order if names[i] not in idle and without.interval[i, 0] <= 0]
+    spare = [names[i] for i in order if names[i] not in idle and not without.interval[i, 0] > 0]
     if spare:
         said.append(
             f"That leaving out {listed(spare, 'or')} alone loses anything was not shown: others may say the same."
@@ -105,17 +102,19 @@ def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int]
     return said
 
 
-def _by_class(subject: Subject, shares: Worth) -> Grid:
+def _by_class(subject: Subject, shares: Worth) -> list[Grid]:
     classes = subject.classes
     count = Counter(subject.truth.tolist())
     kept = [c for c, n in count.most_common(MOST) if n >= FEW]
+    if not kept:
+        return []
     labels = np.where(np.isin(subject.truth, kept), subject.truth, -1)
-    within = shares.within(labels, groups=subject.groups[subject.labelled], seed=subject.seed) if kept else {}
+    within = shares.within(labels, groups=subject.groups[subject.labelled], seed=subject.seed)
     lines = [
         (classes[c], str(count[c]), *(span(within[c], i, subject.measure) for i in range(len(subject.names))))
         for c in kept
     ]
-    return Grid(f"Share by class, of classes with {FEW} rows or more", ("class", "rows", *subject.names), lines)
+    return [Grid(f"Share by class, of classes with {FEW} rows or more", ("class", "rows", *subject.names), lines)]
 
 
 def _per_row(subject: Subject, values: dict[tuple[str, ...], np.ndarray]) -> tuple[list[str], dict[str, object]]:
