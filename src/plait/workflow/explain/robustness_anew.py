@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from plait.core.errors import DataError, RecipeError, RunError
-from plait.measures.trust._estimate import Estimate, mean, plain
+from plait.measures._account import plain
+from plait.measures.trust._estimate import Estimate, mean
 from plait.report.figures import matrix
 from plait.report.words import is_share, name, number
 

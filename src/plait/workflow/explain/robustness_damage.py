@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from plait.data.store import Store
-from plait.measures.trust._estimate import Estimate, mean, plain
+from plait.measures._account import plain
+from plait.measures.trust._estimate import Estimate, mean
 from plait.measures.trust.robustness_curve import (
     EffectiveRobustness,
     RobustnessCurve,

@@ -54,7 +54,7 @@ def to_the_task(subject: Subject, here: Worth) -> Part:
         for said, w, group in (("this model", here, ""), ("the task", there, "asked"))
     ]
     drawing = Drawing(
-        forest(points, measure, 0.0),
+        forest(points, measure, 0.0, gains=True),
         "Squares: what each modality adds to this model. Diamonds: to models trained anew on each set of modalities.",
     )
     grid = Grid(
