@@ -145,14 +145,17 @@ def test_of_other_rows_nothing_is_trained(run, monkeypatch):
     assert "task" not in worth.answer(asked).account
 
 
-def test_a_recipe_that_cannot_do_with_fewer_is_said_to_be_so(run, monkeypatch):
+@pytest.mark.parametrize("error", [task.RecipeError("objectives.symile: no modality"), task.RunError("was killed")])
+def test_what_stops_the_trainings_is_said_and_the_rest_stands(error, run, monkeypatch):
     def refused(*_):
-        raise task.RecipeError("objectives.symile: there is no modality 'sure'.")
+        raise error
 
     monkeypatch.setattr(task, "run_all", refused)
     section = worth.answer(subject(run, deep=True))
-    assert any("cannot be said: objectives.symile" in one for one in section.words)
+    assert section.words[0].startswith("All modalities together")
+    assert any(f"cannot be said: {error}" in one for one in section.words)
     assert "task" not in section.account
+    assert len(section.drawings) == 1
 
 
 @pytest.mark.parametrize(("modalities", "most"), [(2, 3), (4, 15), (5, 31), (6, 32), (7, 32), (8, 32), (12, 46)])

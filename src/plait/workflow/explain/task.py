@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from plait.core.errors import DataError, RecipeError
+from plait.core.errors import DataError, RecipeError, RunError
 from plait.data.read import read
 from plait.data.splits import folds, strata
 from plait.measures import scores
@@ -44,7 +44,7 @@ def to_the_task(subject: Subject, here: Worth) -> Part:
         return Part()
     try:
         there = task_worth(subject)
-    except (CannotSay, DataError, RecipeError) as why:
+    except (CannotSay, DataError, RecipeError, RunError) as why:
         return Part([f"What modalities are worth to the task, beyond this model, cannot be said: {why}"])
     names, measure = subject.names, subject.measure
     order = np.argsort(-there.value, kind="stable").tolist()
