@@ -191,6 +191,16 @@ def test_a_group_is_kept_whatever_else_its_column_is(more):
     assert found.group == "family"
 
 
+def test_a_group_that_is_to_be_ignored_is_nothing_to_learn_from():
+    source = {"family": ["a", "b"] * N, "size": [0.5, 1.5] * N}
+    columns = [
+        modality.columns for modality in read(source, group="family", ignore=["family"]).schema.modalities.values()
+    ]
+    assert columns == [("size",)]
+    found = read(source, group="family").schema
+    assert "family" in {column for modality in found.modalities.values() for column in modality.columns}
+
+
 def test_rows_to_predict_need_no_split_column():
     known = schema(size=[0.5, 1.5] * N, part=["train", "test"] * N).with_roles(split="part")
     assert len(read({"size": [0.5]}, known, partial=True)) == 1

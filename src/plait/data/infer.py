@@ -110,7 +110,8 @@ def infer(
     for said, parts in pairs.items():
         schema = schema.with_target(said if len(parts) == 1 else parts[0], infer_target(columns, parts, known))
     schema = schema.without(*kinds).with_roles(group=schema.group)
-    taken = set(schema.columns) - ({group} if group else set())
+    # A group may be something to learn from too, unless it is to be ignored.
+    taken = set(schema.columns) - ({group} if group else set()) | set(schema.ignored)
     tabular: dict[str, tuple[str, ...] | None] = {}
     for column in columns.column_names:
         if column in taken or (given is not None and column not in kinds):
