@@ -1,5 +1,3 @@
-from itertools import combinations
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -8,7 +6,6 @@ from plait.catalogue.verdict import (
     OVERLAP,
     Estimate,
     discoveries,
-    holm,
     judge,
     of_folds,
     of_rows,
@@ -168,23 +165,6 @@ def test_a_two_sided_p_is_that_of_the_t_test():
     assert Estimate(-found.difference, found.se, found.df).p == pytest.approx(found.p)
     assert Estimate(0.0, 0.0, 4).p == 1.0
     assert Estimate(0.1, 0.0, 4).p == 0.0
-
-
-def test_holm_is_the_closed_test_of_bonferroni():
-    """A hypothesis falls only if every set of hypotheses with it falls, each by its smallest p times its size."""
-    p = np.array([0.01, 0.04, 0.03, 0.005, 0.2])
-    expected = [
-        max(
-            min(1.0, size * min(p[list(some)]))
-            for size in range(1, 6)
-            for some in combinations(range(5), size)
-            if i in some
-        )
-        for i in range(5)
-    ]
-    assert holm(p) == pytest.approx(expected)
-    assert holm(np.array([0.03])) == pytest.approx([0.03])
-    assert holm(np.array([])).shape == (0,)
 
 
 @pytest.mark.parametrize("tests", [1, 8])

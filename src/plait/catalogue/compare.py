@@ -21,6 +21,7 @@ from plait.core.random import key
 from plait.data.cache import writing
 from plait.data.schema import Schema
 from plait.measures import scores
+from plait.measures.multiple_testing import adjusted
 from plait.report.figures import forest
 from plait.workflow.costs import Cost, cost
 from plait.workflow.nested import TRIALS, Judged, Searched, final, judge
@@ -33,7 +34,7 @@ from .grounds import Ground
 from .panel import LATE, simple
 from .results import Results
 from .sentences import sentences
-from .verdict import Estimate, holm
+from .verdict import Estimate
 
 BEST = "best single"
 """The modality that is best where settings are picked; in another fold it may be another one."""
@@ -277,7 +278,7 @@ def _sum(each: Sequence[Cost]) -> Cost:
 
 def _tests(results: Results, control: str, others: Sequence[str]) -> list[Tested]:
     found = [results.difference(other, control)[0] for other in others]
-    raised = holm(np.array([one.p for one in found]))
+    raised = adjusted([one.p for one in found], "holm")
     return [Tested(a, control, one, float(p)) for a, one, p in zip(others, found, raised, strict=True)]
 
 

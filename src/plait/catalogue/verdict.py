@@ -10,7 +10,7 @@ t-interval over folds is wider and takes its place.  Measures that are no means 
     d +- t(.975, J - 1) s sqrt(1 / J + n_test / n_rest)
 
 Source: Nadeau and Bengio, "Inference for the generalization error", Machine Learning 2003; many claims at once:
-Benjamini and Hochberg, J. R. Statist. Soc. B 1995; many tests of one comparison: Holm, Scand. J. Statist. 1979.
+Benjamini and Hochberg, J. R. Statist. Soc. B 1995.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr, stdtrit
-from scipy.stats import false_discovery_control
+
+from plait.measures.multiple_testing import adjusted
 
 Array = NDArray[Any]
 OVERLAP = 1.3
@@ -146,18 +147,6 @@ def together(words: list[Word]) -> Word:
     return "holds" if words and set(words) == {"holds"} else "unclear"
 
 
-def holm(p: Array) -> Array:
-    """[K] p values so raised that calling those below a level different errs anywhere at most as often as it says.
-
-    The k-th smallest of K becomes the largest of (K - j + 1) p_j over j <= k.  Source: Holm, Scand. J. Statist. 1979.
-    """
-    order = np.argsort(p, kind="stable")
-    raised = np.maximum.accumulate((len(p) - np.arange(len(p))) * np.asarray(p, np.float64)[order])
-    out = np.empty(len(p))
-    out[order] = np.minimum(raised, 1.0)
-    return out
-
-
 def discoveries(p: Array, q: float = 0.10) -> Array:
     """[K] bool: which of K claims stand when the share of false ones among them is held to `q`."""
-    return np.asarray(false_discovery_control(np.asarray(p, np.float64)) <= q)
+    return np.asarray(adjusted(p, "fdr") <= q)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from plait.measures.space._multiple import adjusted
+from plait.measures.multiple_testing import adjusted
 from plait.measures.space.unit_selectivity import unit_selectivity
 
 

@@ -31,7 +31,7 @@ from scipy.special import stdtr, stdtrit
 
 from .._account import Accounted
 from ..bootstrap import Interval, codes, mean_interval
-from ._multiple import Correction, adjusted
+from ..multiple_testing import Correction, adjusted
 from ._ridge import PENALTIES, ridge
 from ._rows import Array, Floats, checked, group_sums
 

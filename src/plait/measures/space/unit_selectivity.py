@@ -25,8 +25,8 @@ from scipy.special import stdtr
 
 from .._account import Accounted
 from ..bootstrap import Interval
+from ..multiple_testing import Correction, adjusted
 from ._jackknife import jackknife
-from ._multiple import Correction, adjusted
 from ._rows import Array, Floats, checked, group_sums
 
 

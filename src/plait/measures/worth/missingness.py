@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bootstrap import Interval, many_intervals
+from ..multiple_testing import adjusted
 from ._crossfit import cross_fitted, folds, standard
 from ._permuted import permuted_rows
 
@@ -83,7 +84,7 @@ def missingness(
             p = (1 + np.sum(aucs[1:] >= aucs[0] - 1e-12)) / (1 + permutations)
             ends = many_intervals(_resampled(x, y, fold, penalty), len(y), groups=groups, seed=seed, draws=draws)
             found[name] = float(aucs[0]), ends["auc"], float(p)
-    holm = dict(zip(found, _holm([p for *_, p in found.values()]), strict=True))
+    holm = dict(zip(found, adjusted([p for *_, p in found.values()], "holm").tolist(), strict=True))
     nothing = (float("nan"), (float("nan"), float("nan")), float("nan"))
     return {
         name: Told(float(there[:, j].mean()), *found.get(name, nothing), holm.get(name, float("nan")))
@@ -126,11 +127,3 @@ def _resampled(x: Array, y: Array, fold: Array, penalty: float) -> Callable[[Arr
 def _coded(label: Array) -> Array:
     """[N] numbers, or [N, C] of 0 and 1."""
     return label if label.dtype.kind == "f" else (label[:, None] == np.unique(label)).astype(np.float64)
-
-
-def _holm(p: Sequence[float]) -> list[float]:
-    order = np.argsort(p, kind="stable")
-    raised = np.maximum.accumulate(np.asarray(p)[order] * np.arange(len(p), 0, -1))
-    back = np.empty(len(p))
-    back[order] = np.minimum(raised, 1)
-    return [float(v) for v in back]

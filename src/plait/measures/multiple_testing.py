@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from ._rows import Floats
+Floats = NDArray[np.float64]
 
 Correction = Literal["fdr", "holm", "none"]
 
@@ -24,6 +24,7 @@ def adjusted(p: ArrayLike, correction: Correction) -> Floats:
 
         return np.asarray(false_discovery_control(values), np.float64)
     if correction == "holm":
+        # The k-th smallest of K becomes the largest of (K - j + 1) p_j over j <= k.
         order = np.argsort(values)
         stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
         out = np.empty_like(values)
