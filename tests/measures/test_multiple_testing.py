@@ -21,3 +21,12 @@ def test_holm_is_the_closed_test_of_bonferroni():
     assert adjusted(p, "holm") == pytest.approx(expected)
     assert adjusted([0.03], "holm") == pytest.approx([0.03])
     assert adjusted([], "holm").shape == (0,)
+
+
+def test_corrections_are_those_of_the_definitions():
+    p = np.array([0.01, 0.04, 0.03, 0.005])
+    assert adjusted(p, "holm") == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert adjusted(p, "fdr") == pytest.approx([0.02, 0.04, 0.04, 0.02])
+    assert adjusted(p, "none").tolist() == p.tolist()
+    with pytest.raises(ValueError, match="fdr, holm or none"):
+        adjusted(p, "bonferroni")

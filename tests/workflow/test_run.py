@@ -6,8 +6,9 @@ import torch
 from made import columns
 
 from plait.core.errors import RunError
+from plait.core.plain import plain
 from plait.data.read import read
-from plait.workflow.run import again, begin, locked, plain, read_splits, versions, write_json, write_splits
+from plait.workflow.run import again, begin, locked, read_splits, versions, write_json, write_splits
 
 
 @pytest.fixture

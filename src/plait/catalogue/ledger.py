@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from plait.core.errors import RunError
+from plait.core.plain import plain
 from plait.data.cache import explained
-from plait.workflow.run import plain
 
 LEDGER = "ledger.jsonl"
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from plait.core.errors import RunError
+from plait.core.plain import plain
 from plait.data.cache import cache_root, writing
 from plait.workflow.prepare import Progress, silent
-from plait.workflow.run import locked, plain, versions, write_json
+from plait.workflow.run import locked, versions, write_json
 
 from . import entry as entries
 from . import experiment, ledger

@@ -83,8 +83,8 @@ def encode(
         raise typer.BadParameter("workers are those of a cluster; say which with --ray", param_hint="--workers")
     kinds = options.pairs(kind, "--kind")
 
+    from plait.core.plain import plain
     from plait.workflow.encode import encode as fill
-    from plait.workflow.run import plain
 
     from . import show
 

@@ -54,7 +54,7 @@ def compare(
     from plait.catalogue.compare import compare as run
     from plait.catalogue.entry import FAMILIES
     from plait.core.errors import RecipeError, nearest
-    from plait.workflow.run import plain
+    from plait.core.plain import plain
 
     from . import show
 
@@ -107,9 +107,9 @@ def explain(
     as_json: options.Json = False,
 ) -> None:
     """What a model leans on, what its data can tell, and where both end; into the run's report."""
+    from plait.core.plain import plain
     from plait.workflow.explain.explain import explain as ask
     from plait.workflow.model import Model
-    from plait.workflow.run import plain
 
     from . import show
 

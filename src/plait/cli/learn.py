@@ -56,9 +56,10 @@ def fit(
         raise typer.BadParameter("missing; say plait fit DATA --target COLUMN --out RUN", param_hint=missing)
     kinds = options.pairs(kind, "--kind")
 
+    from plait.core.plain import plain
     from plait.workflow import fit as workflow
     from plait.workflow.inspect import overview
-    from plait.workflow.run import EVALUATION, plain, read_json
+    from plait.workflow.run import EVALUATION, read_json
 
     from . import show
 
@@ -114,7 +115,7 @@ def tune(
     """Search a recipe's settings for a table, without looking at the rows that fit would test on."""
     kinds = options.pairs(kind, "--kind")
 
-    from plait.workflow.run import plain
+    from plait.core.plain import plain
     from plait.workflow.tune import tune as search
 
     from . import show

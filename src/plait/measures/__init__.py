@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .space.modality_gap import modality_gap as modality_gap
     from .space.representation_alignment import representation_alignment as representation_alignment
     from .space.unit_selectivity import unit_selectivity as unit_selectivity
+    from .trust.auroc import auroc as auroc
     from .trust.balance import balance as balance
     from .trust.best_single import best_single as best_single
     from .trust.conflict import conflict as conflict

@@ -16,6 +16,7 @@ import numpy as np
 
 from plait.core.assemble import encoder_for
 from plait.core.errors import DataError, MissingExtra, RecipeError, RunError
+from plait.core.plain import plain
 from plait.data.dataset import Dataset
 from plait.data.duplicates import equal_groups
 from plait.data.schema import JOINT
@@ -26,7 +27,7 @@ from plait.training.checkpoint import WEIGHTS
 from .aside import aside, worth_it
 from .model import Embeddings, Model
 from .prepare import Encoded, Progress, silent
-from .run import EVALUATION, own_rows, plain, read_splits, write_json
+from .run import EVALUATION, own_rows, read_splits, write_json
 from .train import Watch, train
 
 SINGLES = "singles"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from plait.core.errors import DataError, MissingExtra, RecipeError, RunError, SchemaError, nearest
+from plait.core.plain import plain
 from plait.core.rank import rank
 from plait.core.recipe import Recipe
 from plait.data.read import read
@@ -24,7 +25,7 @@ from plait.training.runs import CONFIG, read_config
 
 from .defaults import resolve
 from .prepare import Progress, encode, silent
-from .run import EVALUATION, FIT, again, begin, forget, locked, plain, read_splits, versions, write_json, write_splits
+from .run import EVALUATION, FIT, again, begin, forget, locked, read_splits, versions, write_json, write_splits
 from .train import REFIT, Fitted, Watch, train
 
 

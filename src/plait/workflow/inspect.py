@@ -12,6 +12,7 @@ import numpy as np
 from plait.core.assemble import encoder_for
 from plait.core.errors import MissingExtra
 from plait.core.part import Encoder
+from plait.core.plain import plain
 from plait.data.duplicates import Duplicates, duplicates
 from plait.data.health import Finding, health
 from plait.data.read import read
@@ -22,7 +23,6 @@ from plait.measures import presence
 
 from .defaults import resolve
 from .prepare import Progress, encode, silent
-from .run import plain
 
 
 @dataclass

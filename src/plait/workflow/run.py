@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import torch
 import yaml
 
 from plait.core.errors import RunError
+from plait.core.plain import plain
 from plait.data.cache import writing
 from plait.data.read import read
 from plait.data.schema import Schema
@@ -159,20 +159,3 @@ def write_json(path: Path, data: Any) -> None:
     """Whole or not at all.  DataError if the disk refuses.  Numbers that are not finite become null."""
     with writing(path) as part:
         part.write_text(json.dumps(plain(data), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def plain(data: Any) -> Any:
-    """As JSON can say it: numpy numbers and arrays as Python's, NaN and infinity as null."""
-    if isinstance(data, Mapping):
-        return {str(key): plain(value) for key, value in data.items()}
-    if isinstance(data, np.ndarray):
-        return plain(data.tolist())
-    if isinstance(data, (list, tuple)):
-        return [plain(value) for value in data]
-    if isinstance(data, np.generic):
-        return plain(data.item())
-    if isinstance(data, float) and not np.isfinite(data):
-        return None
-    if isinstance(data, os.PathLike):
-        return os.fspath(data)
-    return data

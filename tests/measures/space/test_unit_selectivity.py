@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from plait.measures.multiple_testing import adjusted
 from plait.measures.space.unit_selectivity import unit_selectivity
 
 
@@ -128,15 +127,6 @@ def test_the_interval_covers():
     for name in ("share", "specificity"):
         mean = np.mean([getattr(f, name) for f in found])
         assert np.mean([f.intervals[name][0] <= mean <= f.intervals[name][1] for f in found]) >= 0.9
-
-
-def test_corrections_are_those_of_the_definitions():
-    p = np.array([0.01, 0.04, 0.03, 0.005])
-    assert adjusted(p, "holm") == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert adjusted(p, "fdr") == pytest.approx([0.02, 0.04, 0.04, 0.02])
-    assert adjusted(p, "none").tolist() == p.tolist()
-    with pytest.raises(ValueError, match="fdr, holm or none"):
-        adjusted(p, "bonferroni")
 
 
 def test_account_and_what_does_not_fit():

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import hyp0f1
 
-from .._account import Accounted
 from ..bootstrap import Interval, codes, many_intervals, mean_interval
+from ..estimate import Accounted
 from ._rows import Array, Floats, checked, paired, unit
 
 _BLOCK = 4_000_000

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._account import Accounted
 from ..bootstrap import Interval, codes, many_intervals
+from ..estimate import Accounted
 from ._rows import Array, Floats, checked, paired, unit
 
 _BLOCK = 4_000_000

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._account import Accounted
+from ..estimate import Accounted
 from ._rows import Floats, checked
 
 

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._account import Accounted
 from ..bootstrap import Interval, many_intervals
+from ..estimate import Accounted
 from ._rows import Array, Floats, checked
 
 Words = Collection[str]

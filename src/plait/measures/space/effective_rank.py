@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._account import Accounted
 from ..bootstrap import Interval
+from ..estimate import Accounted
 from ._jackknife import jackknife
 from ._rows import Array, Floats, checked
 

@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
-from .._account import Accounted
 from ..bootstrap import Interval, codes, mean_interval
+from ..estimate import Accounted
 from ..multiple_testing import Correction, adjusted
 from ._ridge import PENALTIES, ridge
 from ._rows import Array, Floats, checked, group_sums

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._account import Accounted
 from ..bootstrap import Interval, codes, many_intervals, mean_interval
+from ..estimate import Accounted
 from ._rows import Array, Floats, group_sums, paired, unit
 
 

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
-from .._account import Accounted
 from ..bootstrap import Interval
+from ..estimate import Accounted
 from . import cka as kernel
 from ._jackknife import jackknife
 from ._neighbours import Neighbours, enough, nearest

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtr
 
-from .._account import Accounted
 from ..bootstrap import Interval
+from ..estimate import Accounted
 from ..multiple_testing import Correction, adjusted
 from ._jackknife import jackknife
 from ._rows import Array, Floats, checked, group_sums

@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._account import Accounted
+from ..estimate import Accounted, Estimate, mean
 from ._checked import codes, finite, singles
-from ._estimate import Estimate, mean
 
 Array = NDArray[Any]
 

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._account import Accounted
+from ..estimate import Accounted, Estimate, mean
 from ._checked import alike, codes, probabilities, singles
-from ._detection import auroc
-from ._estimate import Estimate, mean
+from .auroc import auroc
 
 Array = NDArray[Any]
 _NOTHING = 1e-12

@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import classification
-from .._account import Accounted
+from ..estimate import Accounted, Estimate, mean
 from ._checked import alike, codes, presence, probabilities
-from ._donors import of_another_class, permuted
-from ._estimate import Estimate, mean
+from ._donors import of_another_class
+from ._donors import permuted as permuted
 
 Array = NDArray[Any]
 Predict = Callable[[Mapping[str, Array]], Array]

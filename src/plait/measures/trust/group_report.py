@@ -23,9 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import bootstrap
-from .._account import Accounted
+from ..estimate import Accounted, Estimate, mean
 from ._checked import alike, codes, finite, probabilities
-from ._estimate import Estimate, mean
 
 Array = NDArray[Any]
 _SHUFFLES = 200

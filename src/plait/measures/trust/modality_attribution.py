@@ -21,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import bootstrap
-from .._account import Accounted
+from ..estimate import Accounted, Estimate, mean
 from ._checked import finite
-from ._estimate import Estimate, mean
 
 Array = NDArray[Any]
 ValueAndGradient = Callable[[Mapping[str, Array]], tuple[Array, Mapping[str, Array]]]

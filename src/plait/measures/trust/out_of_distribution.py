@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 from scipy.special import entr, logsumexp
 
 from .. import bootstrap
-from .._account import Accounted
+from ..estimate import Accounted, Estimate
 from ._checked import finite, probabilities
-from ._detection import auroc
-from ._estimate import Estimate
+from .auroc import auroc
 
 Array = NDArray[Any]
 _CHUNK = 16_000_000

@@ -23,9 +23,8 @@ from scipy.integrate import trapezoid
 from scipy.special import expit, logit
 
 from .. import bootstrap
-from .._account import Accounted
+from ..estimate import Accounted, Estimate, mean
 from ._checked import finite
-from ._estimate import Estimate, mean
 
 Array = NDArray[Any]
 

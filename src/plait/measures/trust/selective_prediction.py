@@ -21,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import bootstrap
-from .._account import Accounted
+from ..estimate import Accounted, Estimate
 from ._checked import finite
-from ._estimate import Estimate
 
 Array = NDArray[Any]
 

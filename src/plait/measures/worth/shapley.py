@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from ._game import Game, Subset, Values, stacked
-from ._worth import Worth, of_game
+from ._worth import Worth as Worth
+from ._worth import of_game
 
 Array = NDArray[Any]
 EXACT = 8

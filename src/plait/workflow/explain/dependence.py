@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from plait.measures._account import plain
-from plait.measures.trust._estimate import Estimate, mean
+from plait.core.plain import plain
+from plait.measures.estimate import Estimate, mean
 from plait.measures.trust.best_single import BestSingle, best_single
 from plait.measures.trust.dependence import Interference, Reliance, dependence, interference
 from plait.report.figures import forest

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from plait.measures._account import plain
+from plait.core.plain import plain
 from plait.measures.worth.inverse_probability_weighting import (
     WeightedMean,
     inverse_probability_weighting,

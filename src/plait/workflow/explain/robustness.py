@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from plait.measures._account import plain
-from plait.measures.trust._donors import permuted
-from plait.measures.trust._estimate import Estimate, mean
+from plait.core.plain import plain
+from plait.measures.estimate import Estimate, mean
+from plait.measures.trust.dependence import permuted
 from plait.measures.trust.robustness_curve import RobustnessCurve, robustness_curve
 from plait.report.figures import degradation
 from plait.report.words import name

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from plait.core.errors import DataError, RecipeError, RunError
-from plait.measures._account import plain
-from plait.measures.trust._estimate import Estimate, mean
+from plait.core.plain import plain
+from plait.measures.estimate import Estimate, mean
 from plait.report.figures import matrix
 from plait.report.words import is_share, name, number
 

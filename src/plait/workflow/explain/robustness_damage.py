@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plait.core.plain import plain
 from plait.data.store import Store
-from plait.measures._account import plain
-from plait.measures.trust._estimate import Estimate, mean
+from plait.measures.estimate import Estimate, mean
 from plait.measures.trust.robustness_curve import (
     EffectiveRobustness,
     RobustnessCurve,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..run import plain
+from plait.core.plain import plain
 
 if TYPE_CHECKING:
     from .subject import Subject

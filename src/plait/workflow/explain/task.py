@@ -11,8 +11,7 @@ from plait.core.errors import DataError, RecipeError, RunError
 from plait.data.read import read
 from plait.data.splits import folds, strata
 from plait.measures import scores
-from plait.measures.worth._worth import Worth
-from plait.measures.worth.shapley import shapley, wanted
+from plait.measures.worth.shapley import Worth, shapley, wanted
 from plait.report.figures import forest
 from plait.report.words import name
 

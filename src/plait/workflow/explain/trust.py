@@ -12,8 +12,8 @@ import numpy as np
 from plait.measures import scores
 from plait.measures.bootstrap import intervals, mean_interval
 from plait.measures.calibration import calibration
-from plait.measures.trust._detection import auroc
-from plait.measures.trust._estimate import Estimate
+from plait.measures.estimate import Estimate
+from plait.measures.trust.auroc import auroc
 from plait.measures.trust.conflict import conflict
 from plait.measures.trust.selective_prediction import fewest, risk_coverage, selective_prediction
 from plait.report.figures import answered, forest

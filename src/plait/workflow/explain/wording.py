@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from plait.measures.trust._estimate import Estimate
-from plait.measures.worth._worth import Worth
+from plait.measures.estimate import Estimate
+from plait.measures.worth.shapley import Worth
 from plait.report.words import DASH, is_share, name
 
 

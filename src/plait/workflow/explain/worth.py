@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plait.measures.worth._worth import Worth
 from plait.measures.worth.sample_importance import KINDS, sample_importance
-from plait.measures.worth.shapley import alone, leave_one_out, shapley, wanted
+from plait.measures.worth.shapley import Worth, alone, leave_one_out, shapley, wanted
 from plait.report.figures import forest
 from plait.report.words import is_share, name
 

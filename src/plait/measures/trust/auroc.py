@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import bootstrap, classification
-from ._estimate import Estimate
+from ..estimate import Estimate
 
 Array = NDArray[Any]
 

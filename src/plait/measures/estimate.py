@@ -1,15 +1,17 @@
-"""A number with its interval."""
+"""A number with its interval, and results as plain data."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bootstrap import Interval, mean_interval
-from ._checked import alike
+from plait.core.plain import plain
+
+from .bootstrap import Interval, codes, mean_interval
 
 Array = NDArray[Any]
 
@@ -22,11 +24,19 @@ class Estimate:
     interval: Interval
 
 
+class Accounted:
+    """Base of results that are dataclasses: `account()` gives them as plain data."""
+
+    def account(self) -> dict[str, Any]:
+        """For JSON, which has no NaN or infinity: those become None."""
+        return {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+
 def mean(values: Array, *, groups: Array | None = None, seed: int = 0, exact: bool = True) -> Estimate:
     """The mean of row values [P] that are not NaN; NaN if there is none.  groups, exact: as in `mean_interval`."""
-    known, together = ~np.isnan(values), alike(groups, len(values))
+    known = ~np.isnan(values)
+    together = codes(groups, len(values))[0]
     if not known.any():
         return Estimate(float("nan"), (float("nan"), float("nan")))
-    chosen = None if together is None else together[known]
-    interval = mean_interval(values[known], groups=chosen, seed=seed, exact=exact)
+    interval = mean_interval(values[known], groups=together[known], seed=seed, exact=exact)
     return Estimate(float(values[known].mean()), interval)
