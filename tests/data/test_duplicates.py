@@ -1,6 +1,6 @@
 import numpy as np
 
-from plait.data.duplicates import duplicates, equal_groups
+from plait.data.duplicates import duplicates, equal_groups, given_groups, groups_of
 from plait.data.read import read
 
 
@@ -43,3 +43,15 @@ def test_groups_agree_with_connected_components():
     found = equal_groups(t)
     assert len(set(found.tolist())) == count
     assert len(set(zip(found.tolist(), labels.tolist(), strict=True))) == count
+
+
+def test_given_groups_are_those_of_the_column_and_rows_without_one_stand_alone():
+    source = {"x": [0.5, 1.5, 2.5, 3.5, 4.5], "who": ["b", "", "a", "b", None]}
+    table = read(source, group="who")
+    codes = given_groups(table)
+    assert codes[0] == codes[3]
+    assert len(set(codes.tolist())) == 4
+    assert groups_of(table).tolist() == codes.tolist()
+    bare = read({"x": source["x"]})
+    assert given_groups(bare) is None
+    assert groups_of(bare).tolist() == equal_groups(bare).tolist()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from plait.core.errors import SchemaError
 from plait.data.read import read
-from plait.data.splits import PARTS, folds, split, strata
+from plait.data.splits import PARTS, folds, folds_among, split, strata
 
 
 def names(n):
@@ -162,3 +162,16 @@ def test_strata_of_each_kind_of_target():
     t = read({"said": ["a b c"] * 3, "t": [1.0, 2.0, None], "e": [1, 0, None]}, target="t,e", kinds={"said": "text"})
     assert strata(t).tolist() == [1, 0, -1]
     assert strata(read({"said": ["x y"]})) is None
+
+
+def test_folds_among_some_rows_are_those_of_a_table_of_them():
+    table = read({"x": [i + 0.5 for i in range(20)]})
+    rows, groups = np.array([1, 3, 4, 8, 9, 12, 15, 19]), np.arange(20) // 2
+    found = list(folds_among(table, rows, 3, groups=groups, seed=1))
+    assert sorted(np.concatenate([part for _, part in found])) == rows.tolist()
+    for rest, part in found:
+        assert sorted([*rest, *part]) == rows.tolist()
+        assert not set(groups[rest]) & set(groups[part])
+    ids = [table.ids[row] for row in rows]
+    expected = list(folds(ids, k=3, groups=groups[rows].tolist(), seed=1))
+    assert [part.tolist() for _, part in found] == [rows[part].tolist() for _, part in expected]

@@ -10,16 +10,16 @@ fewer than five groups, are left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from plait.core.random import key
-from plait.data.duplicates import equal_groups
-from plait.data.splits import folds, split, strata
+from plait.data.duplicates import groups_of
+from plait.data.splits import folds_among, split, strata
 from plait.data.table import Table
 from plait.workflow.nested import Grounds, Unit
 from plait.workflow.trials import Load, Place
@@ -96,7 +96,9 @@ def _folds(data: Data, repeats: int, attempt: Any) -> Ground:
     train, labels = (knobs.get(knob) for knob in SCARCITY)
     load = partial(_labelled, data)
     whole = load()
-    found = dealt(load, whole, _groups(whole), key(name, attempt) % 2**31, repeats=repeats, train=train, labels=labels)
+    found = dealt(
+        load, whole, groups_of(whole), key(name, attempt) % 2**31, repeats=repeats, train=train, labels=labels
+    )
     left = len(table(data)) - len(whole)
     notes = [f"{left} rows have no label, or one of a class with fewer than {FEWEST} groups."] if left else []
     return replace(found, notes=notes)
@@ -132,7 +134,8 @@ def dealt(
         return rows[kept["train"]]
 
     def outer() -> Iterator[_Fold]:
-        for learn, test in cut(np.flatnonzero(codes >= 0), k, repeats=repeats):
+        labelled = np.flatnonzero(codes >= 0)
+        for learn, test in folds_among(whole, labelled, k, repeats=repeats, groups=groups, stratify=codes, seed=seed):
             learned = some(learn, train)
             known = some(learned, labels)
             hidden = np.setdiff1d(learned, known)
@@ -161,7 +164,7 @@ def forward(load: Load, whole: Table, groups: Array, when: Array, *, k: int = FO
     def earlier(rows: Array, than: Array) -> Array:
         return rows[(when[rows] < when[than].min()) & ~np.isin(groups[rows], groups[than])]
 
-    def cut(rows: Array, parts: int, repeats: int = 1) -> Iterator[tuple[Array, Array]]:
+    def cut(rows: Array, parts: int) -> Iterator[tuple[Array, Array]]:
         last = rows[np.argsort(when[rows], kind="stable")][-max(1, len(rows) // parts) :]
         if not len(rest := earlier(rows, last)):
             raise ValueError(f"of {len(rows)} rows none is earlier than the last of {parts} parts and of another group")
@@ -178,10 +181,8 @@ def forward(load: Load, whole: Table, groups: Array, when: Array, *, k: int = FO
     return _searched(load, whole, groups, outer(), cut)
 
 
-class _Cut(Protocol):
-    """Rows into parts -> for one part after the other the rest, and the part."""
-
-    def __call__(self, rows: Array, parts: int, repeats: int = 1) -> Iterator[tuple[Array, Array]]: ...
+_Cut = Callable[[Array, int], Iterator[tuple[Array, Array]]]
+"""Rows into so many parts -> for one part after the other the rest, and the part."""
 
 
 @dataclass(frozen=True)
@@ -197,10 +198,8 @@ class _Fold:
 def _grouped(whole: Table, groups: Array, codes: Array, seed: int) -> _Cut:
     """Stratified parts that tear no group."""
 
-    def cut(rows: Array, parts: int, repeats: int = 1) -> Iterator[tuple[Array, Array]]:
-        ids, together = [whole.ids[row] for row in rows], groups[rows].tolist()
-        for one, other in folds(ids, k=parts, repeats=repeats, groups=together, stratify=codes[rows], seed=seed):
-            yield rows[one], rows[other]
+    def cut(rows: Array, parts: int) -> Iterator[tuple[Array, Array]]:
+        return folds_among(whole, rows, parts, groups=groups, stratify=codes, seed=seed)
 
     return cut
 
@@ -232,7 +231,7 @@ def _searched(
 def _labelled(data: Data) -> Table:
     """The rows with a label, of classes that have enough groups for a fold each."""
     whole = table(data)
-    return whole.take(np.flatnonzero(enough(whole, _groups(whole)) & (_codes(whole) >= 0)))
+    return whole.take(np.flatnonzero(enough(whole, groups_of(whole)) & (_codes(whole) >= 0)))
 
 
 def enough(whole: Table, groups: Array) -> Array:
@@ -249,14 +248,3 @@ def enough(whole: Table, groups: Array) -> Array:
 def _codes(whole: Table) -> Array:
     codes = strata(whole)
     return np.zeros(len(whole), np.int64) if codes is None else codes
-
-
-def _groups(whole: Table) -> Array:
-    """[N] codes of what belongs together: the table's own groups, or equal cells where it has none."""
-    if whole.schema.group is None:
-        return equal_groups(whole)
-    said: Sequence[Any] = whole.column(whole.schema.group).to_pylist()
-    found: Array = np.unique(
-        [f"row {i}" if v in (None, "") else f"group {v}" for i, v in enumerate(said)], return_inverse=True
-    )[1]
-    return found

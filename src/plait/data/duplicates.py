@@ -59,6 +59,22 @@ def equal_groups(table: Table, modalities: Iterable[str] | None = None, also: It
     return np.array([_root(parent, row) for row in range(len(table))], np.int64)
 
 
+def given_groups(table: Table) -> Array | None:
+    """int64 [N]: rows get the same number if the table's group column says the same of them; a row of which it says
+    nothing is a group by itself.  None if there is no such column."""
+    if table.schema.group is None:
+        return None
+    said = table.column(table.schema.group).to_pylist()
+    names = [f"row {row}" if value in (None, "") else f"group {value}" for row, value in enumerate(said)]
+    return np.asarray(np.unique(names, return_inverse=True)[1])
+
+
+def groups_of(table: Table) -> Array:
+    """int64 [N]: `given_groups`, or `equal_groups` of a table that has none."""
+    given = given_groups(table)
+    return equal_groups(table) if given is None else given
+
+
 def _comparable(table: Table) -> list[str]:
     return [name for name, modality in table.schema.modalities.items() if modality.kind != "tabular"]
 

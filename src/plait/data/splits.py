@@ -127,6 +127,31 @@ def folds(
             yield np.setdiff1d(np.arange(len(ids)), test), test
 
 
+def folds_among(
+    table: Table,
+    rows: Rows,
+    k: int,
+    *,
+    repeats: int = 1,
+    groups: Sequence[Any] | Rows | None = None,
+    stratify: Sequence[int] | Rows | None = None,
+    seed: int = 0,
+) -> Iterator[tuple[Rows, Rows]]:
+    """`folds` of some rows of a table: (the others of them, the part), as rows of the table.
+
+    groups, stratify: one value for each row of the table.
+    """
+    for rest, part in folds(
+        [table.ids[row] for row in rows],
+        k=k,
+        repeats=repeats,
+        groups=None if groups is None else [groups[row] for row in rows],
+        stratify=None if stratify is None else [stratify[row] for row in rows],
+        seed=seed,
+    ):
+        yield rows[rest], rows[part]
+
+
 def strata(table: Table) -> Rows | None:
     """One code a row to stratify by, from the first target, -1 where unlabelled; None without a target.
 

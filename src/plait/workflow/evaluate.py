@@ -18,7 +18,7 @@ from plait.core.assemble import encoder_for
 from plait.core.errors import DataError, MissingExtra, RecipeError, RunError
 from plait.core.plain import plain
 from plait.data.dataset import Dataset
-from plait.data.duplicates import equal_groups
+from plait.data.duplicates import equal_groups, given_groups
 from plait.data.schema import JOINT
 from plait.data.table import Table
 from plait.measures import calibration, presence, retrieval, scores
@@ -122,7 +122,7 @@ def assess(
 ) -> Evaluation:
     """The figures on the rows `test` of cells that are already stored.  alone: single-modality models."""
     dataset = encoded.dataset.take(test)
-    groups = _groups(table, test)
+    groups = given_groups(table.take(test))
     companies = [p for p in presence.subsets(model.names, seed) if _having(dataset, p).any()]
     everything = tuple(model.names)
     rest = {name: tuple(n for n in everything if n != name) for name in everything if len(everything) > 1}
@@ -261,16 +261,6 @@ def _contents(table: Table) -> Counter[bytes]:
         for row, key in zip(rows.tolist(), keys, strict=True):
             content[row] = content.get(row, b"") + name.encode() + key.tobytes()
     return Counter(content.values())
-
-
-def _groups(table: Table, test: np.ndarray) -> np.ndarray | None:
-    """[Q] group codes of the rows, for the bootstrap; a row without a group is one.  None if the table has none."""
-    if table.schema.group is None:
-        return None
-    said = table.take(test).column(table.schema.group).to_pylist()
-    values = [f"row {row}" if value in (None, "") else f"group {value}" for row, value in enumerate(said)]
-    codes: np.ndarray = np.unique(values, return_inverse=True)[1]
-    return codes
 
 
 def _having(dataset: Dataset, company: tuple[str, ...]) -> np.ndarray:

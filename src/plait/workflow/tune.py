@@ -22,7 +22,7 @@ from plait.core.errors import DataError
 from plait.core.recipe import Recipe
 from plait.data.cache import writing
 from plait.data.schema import Schema
-from plait.data.splits import folds, strata
+from plait.data.splits import folds_among, strata
 from plait.data.splits import split as split_rows
 from plait.data.table import Table
 from plait.measures import scores
@@ -205,14 +205,7 @@ def _folds(table: Table, rows: np.ndarray, k: int, seed: int) -> Iterator[dict[s
     groups = None if table.schema.group is None else table.column(table.schema.group).to_pylist()
 
     def deal(among: np.ndarray, parts: int, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for train_at, test_at in folds(
-            [table.ids[row] for row in among],
-            k=parts,
-            groups=None if groups is None else [groups[row] for row in among],
-            stratify=None if codes is None else codes[among],
-            seed=number,
-        ):
-            yield among[train_at], among[test_at]
+        return folds_among(table, among, parts, groups=groups, stratify=codes, seed=number)
 
     for learn, judge in deal(rows, k, seed):
         fit_rows, pick = next(deal(learn, 6, seed + 1))

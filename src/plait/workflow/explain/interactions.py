@@ -15,7 +15,7 @@ from plait.report.figures import forest
 
 from .explain import QUESTIONS
 from .section import CannotSay, Drawing, Grid, Section
-from .subject import Array, Subject, grouped
+from .subject import Array, Subject
 from .wording import listed, ranged
 
 WIDTH = 32
@@ -50,7 +50,6 @@ def answer(subject: Subject) -> Section:
         raise CannotSay("There is one modality, and nothing to complete it.")
     cells = {name: _cells(subject, name) for name in names}
     truth = _truth(subject)
-    groups = grouped(subject.table)
     asked = _pairs(names, cells, truth, subject.deep)
     found: dict[str, InteractionEstimate] = {}
     refused: dict[str, str] = {}
@@ -63,7 +62,7 @@ def answer(subject: Subject) -> Section:
                 cells[one][rows],
                 np.concatenate([cells[name][rows] for name in others], 1),
                 truth[rows],
-                groups=groups[rows],
+                groups=subject.all_groups[rows],
                 folds=FOLDS,
                 seed=subject.seed,
                 draws=100 if subject.deep else 40,

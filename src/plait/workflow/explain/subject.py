@@ -13,7 +13,7 @@ import torch
 from plait.core.outputs import Outputs
 from plait.core.part import Head, Target
 from plait.data.dataset import Dataset
-from plait.data.duplicates import equal_groups
+from plait.data.duplicates import groups_of
 from plait.data.table import Table
 from plait.measures import scores
 
@@ -95,12 +95,12 @@ class Subject:
     @cached_property
     def groups(self) -> Array:
         """[n] test rows with equal numbers belong together: the table's groups, or equal cells."""
-        return grouped(self.table.take(self.test))
+        return groups_of(self.table.take(self.test))
 
     @cached_property
     def learned_groups(self) -> Array:
         """[l] the same of the rows that were learned from."""
-        return grouped(self.table.take(self.learned))
+        return groups_of(self.table.take(self.learned))
 
     @cached_property
     def watched(self) -> Array:
@@ -116,7 +116,7 @@ class Subject:
     @cached_property
     def all_groups(self) -> Array:
         """[N] the same of all rows."""
-        return grouped(self.table)
+        return groups_of(self.table)
 
     def decided(self, companies: Iterable[Company]) -> dict[Company, Array]:
         """{company: [n, ...] what the model predicts of the test rows from these modalities, the others hidden}.
@@ -194,12 +194,3 @@ class Subject:
             if len(prediction):
                 out[prediction.rows.cpu().numpy()] = head.predict(prediction.values).float().cpu().numpy()
         return out
-
-
-def grouped(table: Table) -> Array:
-    """[N] rows with equal numbers belong together: the table's groups, or equal cells."""
-    if table.schema.group is None:
-        return equal_groups(table)
-    said = table.column(table.schema.group).to_pylist()
-    named = [f"row {i}" if value in (None, "") else f"group {value}" for i, value in enumerate(said)]
-    return np.asarray(np.unique(named, return_inverse=True)[1])

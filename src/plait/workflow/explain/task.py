@@ -9,7 +9,7 @@ import numpy as np
 
 from plait.core.errors import DataError, RecipeError, RunError
 from plait.data.read import read
-from plait.data.splits import folds, strata
+from plait.data.splits import folds_among, strata
 from plait.measures import scores
 from plait.measures.worth.shapley import Worth, shapley, wanted
 from plait.report.figures import forest
@@ -114,9 +114,7 @@ def _places(subject: Subject) -> Iterator[Place]:
     known = np.asarray(subject.encoded.dataset.target(subject.target).rows.numpy())
 
     def cut(rows: Array, parts: int) -> Iterator[tuple[Array, Array]]:
-        ids, together = [table.ids[row] for row in rows], groups[rows].tolist()
-        for rest, part in folds(ids, k=parts, groups=together, stratify=codes[rows], seed=subject.seed):
-            yield rows[rest], rows[part]
+        return folds_among(table, rows, parts, groups=groups, stratify=codes, seed=subject.seed)
 
     for learned, test in cut(known, FOLDS):
         train, validation = next(cut(learned, STOP))
