@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from plait.measures import scores
 from plait.measures.bootstrap import intervals, mean_interval
 from plait.measures.calibration import calibration
 from plait.measures.estimate import Estimate
@@ -22,7 +21,7 @@ from plait.report.words import DASH, FEW, name
 from .alike import METHOD as ALIKE
 from .alike import alike
 from .explain import QUESTIONS
-from .section import CannotSay, Drawing, Grid, Section
+from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Array, Subject
 from .unlike import distances, unlike
 from .wording import amount, ranged
@@ -45,15 +44,6 @@ METHOD = (
 )
 
 
-@dataclass(frozen=True)
-class Part:
-    words: Sequence[str] = ()
-    drawings: Sequence[Drawing] = ()
-    grids: Sequence[Grid] = ()
-    account: dict[str, Any] = field(default_factory=dict)
-    method: str = ""
-
-
 def answer(subject: Subject) -> Section:
     """Raises CannotSay where none of its parts has an answer."""
     parts: list[Part] = []
@@ -71,15 +61,8 @@ def answer(subject: Subject) -> Section:
     refused = [why for why in dict.fromkeys(refused) if why]
     if not any(part.words for part in parts):
         raise CannotSay(" ".join(refused))
-    return Section(
-        "trust",
-        QUESTIONS["trust"],
-        [*(word for part in parts for word in part.words), *refused],
-        [drawing for part in parts for drawing in part.drawings],
-        [grid for part in parts for grid in part.grids],
-        " ".join([METHOD, *(part.method for part in parts if part.method)]),
-        account,
-    )
+    whole = joined("trust", QUESTIONS["trust"], [Part(method=[METHOD]), *parts, Part(refused)])
+    return replace(whole, account=account)
 
 
 def _sure(subject: Subject) -> Part:
@@ -124,7 +107,7 @@ def _sure(subject: Subject) -> Part:
             )
         ],
         [Grid("If only the surest rows are answered", ("answered", "right, in per cent"), lines)],
-        {
+        account={
             **found.account(),
             "accuracy": {c: {"value": one.value, "interval": ends[c]} for c, one in found.accuracy.items()},
             "gain_of_surest_half": {"value": gain(every)["gain"], "interval": (low, high)},
@@ -169,9 +152,9 @@ def _stated(subject: Subject) -> Part:
     head = ("rows that have just", "rows", "states", "right", "too sure by", "off by (r.m.s.)")
     return Part(
         words,
-        (),
+        [],
         [Grid("Stated confidence and what is right, in per cent", head, lines[: PATTERNS + 1])],
-        {"patterns": account},
+        account={"patterns": account},
     )
 
 
@@ -186,7 +169,7 @@ def _having(subject: Subject) -> Part:
         raise CannotSay("")
     measure = subject.measure
     values, groups = subject.values(subject.predicted), subject.groups[subject.labelled]
-    sign = 1 if scores.of(subject.about.kind).higher(measure) else -1
+    sign = subject.sign
     words = [f"Over all test rows its {name(measure)} is {sign * values.mean():.3g}."]
     lines, account = [], []
     for pattern, rows in _patterns(subject):
@@ -215,7 +198,7 @@ def _having(subject: Subject) -> Part:
             )
     head = ("rows that have just", "rows", name(measure), "better than the others by")
     grid = Grid(f"{name(measure).capitalize()} by what a row has", head, lines[:PATTERNS])
-    return Part(words, (), [grid], {"measure": measure, "patterns": account})
+    return Part(words, [], [grid], account={"measure": measure, "patterns": account})
 
 
 def _signs(subject: Subject) -> Part:
@@ -263,8 +246,7 @@ def _signs(subject: Subject) -> Part:
                 "How well a sign tells wrong rows from right ones (AUC), with 95 % intervals; the line is chance.",
             )
         ],
-        (),
-        account,
+        account=account,
     )
 
 
@@ -290,12 +272,12 @@ def _unlike(subject: Subject) -> Part:
         words, grids, account = unlike(subject)
     except CannotSay as why:
         raise CannotSay(f"Whether rows are unlike those it learned from cannot be said. {why}") from why
-    return Part(words, (), grids, account)
+    return Part(words, [], grids, account=account)
 
 
 def _alike(subject: Subject) -> Part:
     words, grids, account = alike(subject)
-    return Part(words, (), grids, account, ALIKE)
+    return Part(words, [], grids, [ALIKE], account)
 
 
 PARTS: dict[str, Callable[[Subject], Part]] = {
