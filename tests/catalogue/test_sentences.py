@@ -1,13 +1,13 @@
 import pytest
 
-from plait.catalogue.compare import Compared, Picked, Row, Tested
+from plait.catalogue.compare import Compared, Contrast, Picked, Row
 from plait.catalogue.sentences import sentences
 from plait.catalogue.verdict import Estimate
 
 
 def found(*tests, measure="accuracy", higher=True, resolution=0.024, picked=None, control="late fusion"):
     """tests: (name, difference, half an interval, p_corrected)."""
-    made = [Tested(a, control, Estimate(d, half / 1.96, 10**6), p) for a, d, half, p in tests]
+    made = [Contrast(a, control, Estimate(d, half / 1.96, 10**6), p) for a, d, half, p in tests]
     names = [a for a, *_ in tests if a not in ("best single", "concatenation")]
     rows = [Row(control, Estimate(0.8, 0.01, 9), None)]
     return Compared(

@@ -56,7 +56,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Contrast:
     """a minus b, b the control.  p_corrected: by Holm, over all tests."""
 
     a: str
@@ -93,7 +93,7 @@ class Compared:
     higher: bool
     control: str
     rows: list[Row]
-    tests: list[Tested]
+    tests: list[Contrast]
     recipes: list[str]
     single: str
     resolution: float | None
@@ -276,10 +276,10 @@ def _sum(each: Sequence[Cost]) -> Cost:
     )
 
 
-def _tests(results: Results, control: str, others: Sequence[str]) -> list[Tested]:
+def _tests(results: Results, control: str, others: Sequence[str]) -> list[Contrast]:
     found = [results.difference(other, control)[0] for other in others]
     raised = adjusted([one.p for one in found], "holm")
-    return [Tested(a, control, one, float(p)) for a, one, p in zip(others, found, raised, strict=True)]
+    return [Contrast(a, control, one, float(p)) for a, one, p in zip(others, found, raised, strict=True)]
 
 
 def _picked(results: Results, names: Sequence[str], repeats: int, rises: bool) -> Picked | None:

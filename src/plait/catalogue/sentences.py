@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from plait.report.words import is_share, name
+from plait.report.words import amount, is_share, name
 
 from .panel import LATE
 
 if TYPE_CHECKING:
-    from .compare import Compared, Tested
+    from .compare import Compared, Contrast
 
 LEVEL = 0.05
 KNOWN = {LATE: "the tuned late-fusion transformer", "concatenation": "a linear model on all features"}
@@ -32,44 +32,45 @@ def sentences(found: Compared) -> Iterator[str]:
         )
 
 
-def _fusion(found: Compared, test: Tested) -> str:
+def _fusion(found: Compared, test: Contrast) -> str:
     """The control is fusion: gains are turned around."""
     single = f"the best single modality ({found.single})"
     gain, low, high = _gain(found, test, turned=True)
     if test.p_corrected < LEVEL:
         if gain > 0:
-            return f"Fusion beats {single} by {_size(gain, found)} ({_range(low, high, found)})."
-        return f"Fusion is worse than {single} by {_size(-gain, found)} ({_range(-high, -low, found)})."
+            return f"Fusion beats {single} by {amount(gain, found.measure)} ({_range(low, high, found)})."
+        return f"Fusion is worse than {single} by {amount(-gain, found.measure)} ({_range(-high, -low, found)})."
     return f"Fusion was not shown to differ from {single}: {_seen(gain, low, high, test, found)}."
 
 
-def _plain(found: Compared, test: Tested) -> str:
+def _plain(found: Compared, test: Contrast) -> str:
     gain, low, high = _gain(found, test)
     if test.p_corrected < LEVEL:
         word, size = ("better", gain) if gain > 0 else ("worse", -gain)
         ends = (low, high) if gain > 0 else (-high, -low)
-        return f"{KNOWN['concatenation'].capitalize()} is {word} by {_size(size, found)} ({_range(*ends, found)})."
+        by = f"{amount(size, found.measure)} ({_range(*ends, found)})"
+        return f"{KNOWN['concatenation'].capitalize()} is {word} by {by}."
     seen = _seen(gain, low, high, test, found)
     return f"{KNOWN['concatenation'].capitalize()} was not shown to differ from it: {seen}."
 
 
-def _recipes(found: Compared, tests: list[Tested]) -> Iterator[str]:
+def _recipes(found: Compared, tests: list[Contrast]) -> Iterator[str]:
     control = KNOWN.get(found.control, found.control)
     many = f"{len(tests)} recipe{'s' if len(tests) > 1 else ''}"
     better = [test for test in tests if test.p_corrected < LEVEL and _gain(found, test)[0] > 0]
     worse = [test for test in tests if test.p_corrected < LEVEL and _gain(found, test)[0] < 0]
     assert found.resolution is not None
     if better:
-        named = ", ".join(f"{test.a} (by {_size(_gain(found, test)[0], found)})" for test in better)
+        named = ", ".join(f"{test.a} (by {amount(_gain(found, test)[0], found.measure)})" for test in better)
         yield f"{len(better)} of {many} {'beat' if len(better) > 1 else 'beats'} {control}: {named}."
     else:
         none = f"None of {many} beats" if len(tests) > 1 else f"{tests[0].a} was not shown to beat"
-        yield f"{none} {control}; we could have seen a difference of {_size(found.resolution, found)}."
+        yield f"{none} {control}; we could have seen a difference of {amount(found.resolution, found.measure)}."
     if worse:
         yield f"{len(worse)} {'are' if len(worse) > 1 else 'is'} worse: {', '.join(test.a for test in worse)}."
 
 
-def _gain(found: Compared, test: Tested, turned: bool = False) -> tuple[float, float, float]:
+def _gain(found: Compared, test: Contrast, turned: bool = False) -> tuple[float, float, float]:
     """-> the difference with its ends, so that more is better; of the control, if turned."""
     ends = (test.found.difference, *test.found.interval)
     if found.higher != turned:
@@ -77,17 +78,11 @@ def _gain(found: Compared, test: Tested, turned: bool = False) -> tuple[float, f
     return -ends[0], -ends[2], -ends[1]
 
 
-def _seen(gain: float, low: float, high: float, test: Tested, found: Compared) -> str:
-    could = _size(test.found.resolution, found)
+def _seen(gain: float, low: float, high: float, test: Contrast, found: Compared) -> str:
+    seen, could = (amount(value, found.measure) for value in (gain, test.found.resolution))
     # An interval is of one test, and there are many.
     alone = f" by itself, not among {len(found.tests)} tests" if low > 0 or high < 0 else ""
-    return f"{_size(gain, found)} ({_range(low, high, found)}{alone}), and a difference of {could} could have been seen"
-
-
-def _size(value: float, found: Compared) -> str:
-    if is_share(found.measure):
-        return f"{100 * value:.1f} points"
-    return f"{value:.3g} {name(found.measure)}"
+    return f"{seen} ({_range(low, high, found)}{alone}), and a difference of {could} could have been seen"
 
 
 def _range(low: float, high: float, found: Compared) -> str:

@@ -61,6 +61,11 @@ def number(value: Any, measure: str = "", digits: int = 1) -> str:
     return f"{value:.2f}" if 0.1 <= abs(value) < 10 else f"{value:.3g}"
 
 
+def amount(value: float, measure: str) -> str:
+    """A difference of a measure: shares of rows in points."""
+    return f"{100 * value:.1f} points" if is_share(measure) else f"{value:.3g} {name(measure)}"
+
+
 def interval(ends: Any, measure: str = "", digits: int = 1) -> str:
     """`low to high`; empty where there is none."""
     if ends is None or not all(defined(e) for e in ends):

@@ -8,11 +8,11 @@ import numpy as np
 
 from plait.measures.bootstrap import intervals
 from plait.measures.trust.group_report import GroupReport, group_report
-from plait.report.words import DASH, FEW, is_share, name
+from plait.report.words import DASH, FEW, amount, is_share, name
 
 from .section import CannotSay, Grid
 from .subject import Array, Subject
-from .wording import amount, listed, ranged
+from .wording import listed, ranged
 
 GAPS = {
     "error": "errors",

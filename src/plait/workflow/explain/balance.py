@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,15 @@ import numpy as np
 from plait.measures.bootstrap import intervals
 from plait.measures.trust.balance import Balance, balance, contribution_gap
 from plait.measures.trust.linear_probe import linear_probe
-from plait.measures.worth.shapley import shapley, wanted
 from plait.report.figures import forest
-from plait.report.words import DASH, FEW, is_share, name
+from plait.report.words import DASH, FEW, amount, is_share, name
 
 from ..model import Model
 from .explain import QUESTIONS
 from .gradients import gradients
 from .section import CannotSay, Drawing, Grid, Section
 from .subject import Array, Subject
-from .wording import amount, listed, ranged
+from .wording import estimated, listed, ranged
 
 METHOD = (
     "Held back: a linear classifier is fitted to what the model makes of one modality, the others hidden (what its "
@@ -89,8 +88,7 @@ def _probed(subject: Subject, models: Mapping[str, Model], classes: int) -> dict
     """{modality: [p, C] read off what its model makes of it alone}; NaN without it, or where few were learned from."""
     learned = subject.encoded.dataset.take(subject.learned)
     labels = learned.target(subject.target)
-    truth = np.full(len(learned), -1)
-    truth[labels.rows.numpy()] = labels.values.numpy()
+    truth = labels.dense(len(learned), -1)[0].numpy()
     made = {
         id(m): (m.alone(learned, subject.target), m.alone(subject.dataset, subject.target)) for m in models.values()
     }
@@ -155,16 +153,13 @@ def _words(subject: Subject, found: Balance, anew: Balance) -> list[str]:
 
 
 def _grid(subject: Subject, found: Balance, anew: Balance) -> Grid:
-    def said(estimates: Sequence[Any], m: int) -> str:
-        return ranged(estimates[m].value, estimates[m].interval, "accuracy")
-
     lines = [
         (
             subject.names[m],
-            said(found.probe, m),
-            said(found.alone, m),
-            said(found.shortfall, m),
-            said(anew.shortfall, m),
+            estimated(found.probe[m], "accuracy"),
+            estimated(found.alone[m], "accuracy"),
+            estimated(found.shortfall[m], "accuracy"),
+            estimated(anew.shortfall[m], "accuracy"),
             f"{found.discrepancy[m]:.2f}" if np.isfinite(found.discrepancy[m]) else DASH,
             str(found.rows[m]),
         )
@@ -200,11 +195,7 @@ def _order(found: Balance) -> list[int]:
 def _gap(subject: Subject) -> tuple[str, list[Grid], dict[str, Any]]:
     """How unevenly the worth is shared out."""
     names, measure = subject.names, subject.measure
-    asked = {company: tuple(n for n in names if n in company) for company in wanted(names, seed=subject.seed)}
-    decided = subject.decided(asked.values())
-    values = {company: subject.values(decided[own]) for company, own in asked.items()}
-    groups = subject.groups[subject.labelled]
-    shares = shapley(values, names, groups=groups, seed=subject.seed)
+    groups, shares = subject.groups[subject.labelled], subject.shares
     rows = shares.rows
     assert rows is not None
     value = contribution_gap(shares.value)

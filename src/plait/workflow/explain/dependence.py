@@ -12,11 +12,12 @@ from plait.measures.estimate import Estimate, mean
 from plait.measures.trust.best_single import BestSingle, best_single
 from plait.measures.trust.dependence import Interference, Reliance, dependence, interference
 from plait.report.figures import forest
+from plait.report.words import amount
 
 from .explain import QUESTIONS
 from .section import CannotSay, Drawing, Grid, Section
 from .subject import Array, Subject
-from .wording import amount, listed, ranged
+from .wording import estimated, listed, shown
 
 LEAST = 20
 """Rows that have a modality, below which nothing is said of it."""
@@ -132,7 +133,7 @@ def _interference(subject: Subject, name: str) -> Interference:
 
 def _needed(found: Reliance) -> bool:
     """Whether a loss was shown."""
-    return found.accuracy.interval[0] > 0 or found.log_loss.interval[0] > 0
+    return shown(found.accuracy) or shown(found.log_loss)
 
 
 def _words(found: Mapping[str, Reliance], order: Sequence[str]) -> list[str]:
@@ -227,10 +228,6 @@ def _percent(found: Estimate) -> str:
     return f"{100 * found.value:.0f} %"
 
 
-def _said(found: Estimate, measure: str = SHARE) -> str:
-    return ranged(found.value, found.interval, measure)
-
-
 def _grid(found: Mapping[str, Reliance], order: Sequence[str]) -> Grid:
     return Grid(
         "When rows get another row's cell, in points and per cent of the rows that have the modality",
@@ -239,10 +236,10 @@ def _grid(found: Mapping[str, Reliance], order: Sequence[str]) -> Grid:
             (
                 name,
                 str(found[name].rows),
-                _said(found[name].accuracy),
-                _said(found[name].log_loss, "log_loss"),
-                _said(found[name].moved),
-                _said(found[name].followed),
+                estimated(found[name].accuracy, SHARE),
+                estimated(found[name].log_loss, "log_loss"),
+                estimated(found[name].moved, SHARE),
+                estimated(found[name].followed, SHARE),
             )
             for name in order
         ],
@@ -253,7 +250,10 @@ def _moves(idle: Mapping[str, Interference]) -> Grid:
     return Grid(
         "What moves the answers though no loss from it was shown",
         ("modality", "rows", "answers that change, %", "probability that goes elsewhere, %"),
-        [(name, str(one.rows), _said(one.moved), _said(one.distance)) for name, one in idle.items()],
+        [
+            (name, str(one.rows), estimated(one.moved, SHARE), estimated(one.distance, SHARE))
+            for name, one in idle.items()
+        ],
     )
 
 
@@ -263,10 +263,10 @@ def _alone(names: Sequence[str], single: BestSingle, together: Estimate, beyond:
         "From one modality alone: rows that are answered right",
         ("model", "accuracy, %"),
         [
-            ("all together", _said(together)),
-            *((f"{names[i]} alone", _said(single.accuracy[i])) for i in order),
-            ("the most frequent class", _said(single.majority)),
-            ("best alone beyond the class, points", _said(single.gain)),
-            ("all beyond the best alone, points", _said(beyond)),
+            ("all together", estimated(together, SHARE)),
+            *((f"{names[i]} alone", estimated(single.accuracy[i], SHARE)) for i in order),
+            ("the most frequent class", estimated(single.majority, SHARE)),
+            ("best alone beyond the class, points", estimated(single.gain, SHARE)),
+            ("all beyond the best alone, points", estimated(beyond, SHARE)),
         ],
     )

@@ -154,9 +154,7 @@ def _has(cells: Array) -> Array:
 def _truth(subject: Subject) -> Array:
     """[N] codes of all rows at hand, -1 where unlabelled."""
     target = subject.encoded.dataset.target(subject.target)
-    out = np.full(len(subject.encoded.dataset), -1)
-    out[target.rows.numpy()] = target.values.numpy()
-    return out
+    return np.asarray(target.dense(len(subject.encoded.dataset), -1)[0].numpy())
 
 
 def _enough(rows: Array, truth: Array) -> Array:

@@ -16,11 +16,11 @@ from plait.measures.worth.inverse_probability_weighting import (
 )
 from plait.measures.worth.missingness import Told, missingness
 from plait.measures.worth.sensitivity_bounds import Bounds, sensitivity_bounds, tipping_gamma, worst_case
-from plait.report.words import DASH, is_share, name
+from plait.report.words import DASH, amount, is_share, name
 
 from .section import Grid, Part
 from .subject import Array, Subject
-from .wording import amount, listed, ranged
+from .wording import listed, ranged
 
 FEW = 20
 """Rows that have a modality, or have not, below which nothing is said of it."""
@@ -106,8 +106,7 @@ def _gap(subject: Subject, modality: str, have: Array, known: Array, rows: Array
     together = subject.groups[subject.labelled]
     if there.sum() < FEW or len(np.unique(together[there])) < 2:
         return Gap(told, p)
-    rest = tuple(n for n in subject.names if n != modality)
-    values = subject.values(subject.predicted) - subject.values(subject.decided([rest])[rest])
+    values = subject.values(subject.predicted) - subject.values(subject.without(modality))
     chance = np.zeros(len(subject.table))
     chance[rows] = observation_propensity(have[:, m], features, groups=groups, seed=seed)
     propensity = np.maximum(chance[subject.test[subject.labelled]], 0.01)

@@ -13,14 +13,14 @@ from plait.measures.estimate import Estimate, mean
 from plait.measures.trust.dependence import permuted
 from plait.measures.trust.robustness_curve import RobustnessCurve, robustness_curve
 from plait.report.figures import degradation
-from plait.report.words import name
+from plait.report.words import amount, name
 
 from .explain import QUESTIONS
 from .robustness_anew import trained_anew
 from .robustness_damage import turned, under_damage
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Array, Subject
-from .wording import amount, estimated, listed, lost, shown
+from .wording import estimated, listed, lost, shown
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Of the rows that have a modality, those whose cell is wrong."""
@@ -99,9 +99,8 @@ def _fall(subject: Subject, modality: str) -> Fall | None:
     on = subject.have[subject.labelled, m]
     if not on.any():
         return None
-    rest = tuple(n for n in subject.names if n != modality)
     before = subject.values(subject.predicted)[on]
-    absent = subject.values(subject.decided([rest])[rest])[on]
+    absent = subject.values(subject.without(modality))[on]
     dealt = _dealt(subject, m)
     how: dict[str, Any] = {"groups": subject.groups[subject.labelled][on], "seed": subject.seed}
     after = {"another row's": dealt[on], "absent": absent} if dealt is not None else {"absent": absent}

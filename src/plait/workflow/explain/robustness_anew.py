@@ -10,12 +10,12 @@ from plait.core.errors import DataError, RecipeError, RunError
 from plait.core.plain import plain
 from plait.measures.estimate import Estimate, mean
 from plait.report.figures import matrix
-from plait.report.words import is_share, name, number
+from plait.report.words import amount, is_share, name, number
 
 from ..evaluate import models_without
 from .section import Drawing, Grid, Part
 from .subject import Array, Company, Subject
-from .wording import amount, estimated, listed, shown
+from .wording import estimated, listed, shown
 
 METHOD = (
     "Trained anew: the run's recipe, settings and training rows without one modality. One training each: how much "

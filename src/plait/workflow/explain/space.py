@@ -20,14 +20,14 @@ from plait.measures.space.gap_correction import gap_correction, mean_direction
 from plait.measures.space.modality_gap import ModalityGap, modality_gap
 from plait.measures.space.representation_alignment import RepresentationAlignment, representation_alignment
 from plait.report.figures import clouds, forest
-from plait.report.words import DASH
+from plait.report.words import DASH, amount
 
 from ..evaluate import GALLERY, searches, vectors_at
 from ..model import Embeddings
 from .explain import QUESTIONS
 from .section import CannotSay, Drawing, Grid, Section
 from .subject import Array, Subject
-from .wording import amount, listed, ranged
+from .wording import listed, ranged
 
 LEAST = 30
 """Rows, and groups of them for neighbours, below which nothing is said of a pair."""

@@ -16,6 +16,7 @@ from plait.data.dataset import Dataset
 from plait.data.duplicates import groups_of
 from plait.data.table import Table
 from plait.measures import scores
+from plait.measures.worth.shapley import Worth, shapley, wanted
 
 from ..model import Embeddings, Model
 from ..prepare import Encoded, Progress, silent
@@ -134,6 +135,11 @@ class Subject:
         """[n, ...] from all modalities."""
         return self.decided([self.names])[self.names]
 
+    def without(self, modality: str) -> Array:
+        """[n, ...] from all others."""
+        rest = tuple(n for n in self.names if n != modality)
+        return self.decided([rest])[rest]
+
     @cached_property
     def singly(self) -> dict[str, Array]:
         """{modality: [n, ...] what a model trained on it alone predicts}.  CannotSay without such models."""
@@ -158,6 +164,21 @@ class Subject:
     def values(self, predicted: Array) -> Array:
         """[p] `measure` of each labelled row, turned so that more is better.  predicted: [n, ...]."""
         return self.sign * scores.of(self.about.kind).rows(predicted[self.labelled], self.truth)[self.measure]
+
+    @cached_property
+    def by_company(self) -> dict[Company, Array]:
+        """{company: `values` of what is predicted from it}, of those that Shapley values need."""
+        asked = {
+            company: tuple(n for n in self.names if n in company) for company in wanted(self.names, seed=self.seed)
+        }
+        decided = self.decided(asked.values())
+        return {company: self.values(decided[own]) for company, own in asked.items()}
+
+    @cached_property
+    def shares(self) -> Worth:
+        """Shapley values of `measure`, of the modalities to this model."""
+        groups = self.groups[self.labelled]
+        return shapley(self.by_company, self.names, groups=groups, seed=self.seed)
 
     @cached_property
     def embeddings(self) -> Embeddings:

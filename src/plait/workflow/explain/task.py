@@ -13,12 +13,12 @@ from plait.data.splits import folds_among, strata
 from plait.measures import scores
 from plait.measures.worth.shapley import Worth, shapley, wanted
 from plait.report.figures import forest
-from plait.report.words import name
+from plait.report.words import amount, name
 
 from ..trials import Place, Trial, run_all
 from .section import CannotSay, Drawing, Grid, Part
 from .subject import Array, Company, Subject
-from .wording import amount, listed, span
+from .wording import listed, numbered, span
 
 FOLDS = 3
 STOP = 6
@@ -48,7 +48,7 @@ def to_the_task(subject: Subject, here: Worth) -> Part:
     names, measure = subject.names, subject.measure
     order = np.argsort(-there.value, kind="stable").tolist()
     points = [
-        (f"{names[i]}, {said}", (float(w.value[i]), (float(w.interval[i, 0]), float(w.interval[i, 1]))), group)
+        (f"{names[i]}, {said}", numbered(w, i), group)
         for i in order
         for said, w, group in (("this model", here, ""), ("the task", there, "asked"))
     ]

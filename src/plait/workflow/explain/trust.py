@@ -16,7 +16,7 @@ from plait.measures.trust.auroc import auroc
 from plait.measures.trust.conflict import conflict
 from plait.measures.trust.selective_prediction import fewest, risk_coverage, selective_prediction
 from plait.report.figures import answered, forest
-from plait.report.words import DASH, FEW, name
+from plait.report.words import DASH, FEW, amount, name
 
 from .alike import METHOD as ALIKE
 from .alike import alike
@@ -24,7 +24,7 @@ from .explain import QUESTIONS
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Array, Subject
 from .unlike import distances, unlike
-from .wording import amount, ranged
+from .wording import ranged
 
 PATTERNS = 20
 """Patterns of presence in a table, those with the most rows."""

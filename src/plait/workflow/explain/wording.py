@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from plait.measures.bootstrap import Interval
 from plait.measures.estimate import Estimate
 from plait.measures.worth.shapley import Worth
-from plait.report.words import DASH, is_share, name
+from plait.report.words import DASH, amount, is_share, name
 
 
-def amount(value: float, measure: str) -> str:
-    """A difference of a measure: shares of rows in points."""
-    return f"{100 * value:.1f} points" if is_share(measure) else f"{value:.3g} {name(measure)}"
+def numbered(found: Worth, i: int) -> tuple[float, Interval]:
+    """Number `i` with its interval."""
+    return float(found.value[i]), (float(found.interval[i, 0]), float(found.interval[i, 1]))
 
 
 def span(found: Worth, i: int, measure: str) -> str:
-    """Number `i` with its interval."""
-    return ranged(float(found.value[i]), (float(found.interval[i, 0]), float(found.interval[i, 1])), measure)
+    """The same in words."""
+    return ranged(*numbered(found, i), measure)
 
 
 def ranged(value: float, ends: tuple[float, float] | None, measure: str = "") -> str:

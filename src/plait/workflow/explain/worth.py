@@ -8,16 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from plait.measures.worth.sample_importance import KINDS, sample_importance
-from plait.measures.worth.shapley import Worth, alone, leave_one_out, shapley, wanted
+from plait.measures.worth.shapley import Worth, alone, leave_one_out
 from plait.report.figures import forest
-from plait.report.words import is_share, name
+from plait.report.words import amount, is_share, name
 
 from .explain import QUESTIONS
 from .missing import missing
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Subject
 from .task import to_the_task
-from .wording import amount, listed, span
+from .wording import listed, numbered, span
 
 MOST = 30
 """Classes in the table of classes, those with the most rows."""
@@ -38,11 +38,8 @@ def answer(subject: Subject) -> Section:
     names = subject.names
     if len(names) < 2:
         raise CannotSay("There is one modality, which is worth all that the model knows.")
-    asked = wanted(names, seed=subject.seed)
-    decided = subject.decided(tuple(n for n in names if n in company) for company in asked)
-    values = {company: subject.values(decided[tuple(n for n in names if n in company)]) for company in asked}
+    values, shares = subject.by_company, subject.shares
     groups, seed = subject.groups[subject.labelled], subject.seed
-    shares = shapley(values, names, groups=groups, seed=seed)
     single = alone(values, names, groups=groups, seed=seed)
     without = leave_one_out(values, names, groups=groups, seed=seed)
     every = float(np.mean(values[names] - values[()]))
@@ -70,10 +67,7 @@ def answer(subject: Subject) -> Section:
         grids += _by_class(subject, shares)
     said, per_row = _per_row(subject, values)
     account |= per_row
-    points = [
-        (names[i], (float(shares.value[i]), (float(shares.interval[i, 0]), float(shares.interval[i, 1]))), "")
-        for i in order
-    ]
+    points = [(names[i], numbered(shares, i), "") for i in order]
     drawing = Drawing(
         forest(points, subject.measure, 0.0, gains=True),
         "What each modality adds, with 95 % intervals; the line is nothing.",
