@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from plait.core.errors import RecipeError
 from plait.measures import scores
 
 RNG = np.random.default_rng(0)
@@ -51,3 +52,13 @@ def test_rows_that_are_all_right_do_not_make_anything_certain():
     assert found["accuracy"][1] == 1
     for name in ("balanced_accuracy", "macro_f1", "auc"):
         assert np.isnan(found[name]).all()
+
+
+def test_one_measure_comes_with_its_rows_if_it_has_any():
+    predicted, truth = np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]]), np.array([0, 0, 1])
+    value, rows = scores.value_of("class", "accuracy", predicted, truth)
+    assert (value, rows.tolist()) == (pytest.approx(1 / 3), [1, 0, 0])
+    every = scores.score("class", predicted, truth)
+    assert scores.value_of("class", "macro_f1", predicted, truth) == (every["macro_f1"], None)
+    with pytest.raises(RecipeError, match=r"of kind class have no measure 'acuracy'.*accuracy"):
+        scores.value_of("class", "acuracy", predicted, truth)

@@ -26,7 +26,7 @@ from .entry import AtLeast, Claim, Data, Entry
 from .gates import Gate
 from .grounds import Ground, ground
 from .panel import panel
-from .record import Checked, Tag, gains, margin_of, p_of, recorded
+from .record import Checked, Tag, both_parts, gains, margin_of, p_of, recorded
 from .results import Results
 from .tables import maker, named, table
 from .verdict import Estimate, Word
@@ -194,19 +194,12 @@ def _word(claim: Claim, arms: Arms, found: Estimate, gaps: Array, off: Arms | No
     """-> verdict, reason, what a planted claim's second part found."""
     if isinstance(claim.expect, AtLeast):
         return (*verdict.reaches(arms.level("method"), claim.expect.at_least), {})
-    margin = margin_of(claim)
-    word, reason = verdict.judge(found, claim.expect, margin)
     if off is None:
-        return word, reason, {}
+        return (*verdict.judge(found, claim.expect, margin_of(claim)), {})
     other, others = off.difference(*BOTH)
-    more = verdict.of_runs(gaps - others)
-    second, why = verdict.judge(more, claim.expect, margin)
-    parts = {
-        "without": {"data": claim.without, "difference": other.difference, "interval": list(other.interval)},
-        "more": {"difference": more.difference, "interval": list(more.interval), "verdict": second},
-    }
-    both = verdict.together([word, second])
-    return both, "" if both != "unclear" else reason or f"{why} against where its condition is off", parts
+    word, reason, more = both_parts(claim, found, verdict.of_runs(gaps - others))
+    without = {"data": claim.without, "difference": other.difference, "interval": list(other.interval)}
+    return word, reason, {"without": without, "more": more}
 
 
 def _gates(

@@ -24,7 +24,7 @@ from . import experiments, gates, verdict
 from .entry import AtLeast, Claim, Data, Entry
 from .gates import Gate
 from .grounds import DRAWS
-from .record import Checked, Tag, gains, margin_of, p_of, recorded
+from .record import Checked, Tag, both_parts, gains, margin_of, p_of, recorded
 from .tables import table
 from .verdict import Estimate, Word
 
@@ -116,13 +116,7 @@ def _function(claim: Claim) -> Callable[..., Any]:
 def _word(claim: Claim, found: Estimate, more: Estimate | None) -> tuple[Word, str, dict[str, Any]]:
     if isinstance(claim.expect, AtLeast):
         return (*verdict.reaches(found, claim.expect.at_least), {})
-    word, reason = verdict.judge(found, claim.expect, margin_of(claim))
     if more is None:
-        return word, reason, {}
-    second, why = verdict.judge(more, claim.expect, margin_of(claim))
-    parts = {
-        "without": {"data": claim.without},
-        "more": {"difference": more.difference, "interval": list(more.interval), "verdict": second},
-    }
-    both = verdict.together([word, second])
-    return both, "" if both != "unclear" else reason or f"{why} against where its condition is off", parts
+        return (*verdict.judge(found, claim.expect, margin_of(claim)), {})
+    word, reason, second = both_parts(claim, found, more)
+    return word, reason, {"without": {"data": claim.without}, "more": second}

@@ -156,13 +156,11 @@ class _World:
         """predicted: [n, ...] of these rows, of which those without a label judge nothing."""
         known = self.known[rows]
         said, truth = predicted[known], self.truth[rows[known]]
-        means = scores.of(self.kind).rows(said, truth)
-        if measure not in means:
-            value = float(scores.score(self.kind, said, truth)[measure])
-            return Outcome(value, None, predicted, None, bool(np.isfinite(value)), 0.0)
-        per_row = np.full(len(rows), np.nan)
-        per_row[known] = means[measure]
-        return Outcome(float(means[measure].mean()), per_row, predicted, None, True, 0.0)
+        value, means = scores.value_of(self.kind, measure, said, truth)
+        per_row = None if means is None else np.full(len(rows), np.nan)
+        if per_row is not None:
+            per_row[known] = means
+        return Outcome(value, per_row, predicted, None, bool(np.isfinite(value)), 0.0)
 
 
 def _classes(strength: float, x: Array, y: Array, asked: Array, world: _World) -> Array:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .entry import Claim
+from . import verdict
+from .entry import AtLeast, Claim
 from .tables import named
 from .verdict import Estimate, Word
 
@@ -38,6 +39,19 @@ def gains(claim: Claim, found: Estimate) -> bool:
     """Whether the whole interval lies where the claim would have it."""
     low, high = found.interval
     return high < 0 if claim.expect == "lower" else low > 0
+
+
+def both_parts(claim: Claim, found: Estimate, more: Estimate) -> tuple[Word, str, dict[str, Any]]:
+    """-> verdict of a planted claim, reason, its second part's record.
+
+    found: the difference where its condition is on; more: how much more that is than where it is off.
+    """
+    assert not isinstance(claim.expect, AtLeast)
+    margin = margin_of(claim)
+    (word, reason), (second, why) = (verdict.judge(part, claim.expect, margin) for part in (found, more))
+    record = {"difference": more.difference, "interval": list(more.interval), "verdict": second}
+    both = verdict.together([word, second])
+    return both, "" if both != "unclear" else reason or f"{why} against where its condition is off", record
 
 
 def recorded(

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from plait.core.errors import nearest
+from plait.core.errors import RecipeError, nearest
 
 from . import bootstrap, classification, multi_label, regression, survival
 from .bootstrap import Interval
@@ -62,6 +62,19 @@ def score(kind: str, predicted: Array, truth: Array) -> dict[str, float]:
     means = {name: float(v.mean()) if len(v) else float("nan") for name, v in measures.rows(predicted, truth).items()}
     found = {**means, **measures.others(predicted, truth)}
     return {measures.main: found.pop(measures.main), **found}
+
+
+def value_of(kind: str, measure: str, predicted: Array, truth: Array) -> tuple[float, Array | None]:
+    """-> one measure, and its values per row [P] if it is a mean over rows.  RecipeError if there is none such."""
+    measures = of(kind)
+    means = measures.rows(predicted, truth)
+    if measure in means:
+        return float(means[measure].mean()), means[measure]
+    others = measures.others(predicted, truth)
+    if measure not in others:
+        meant = nearest(measure, {**means, **others})
+        raise RecipeError(f"Targets of kind {kind} have no measure {measure!r}.{meant}")
+    return float(others[measure]), None
 
 
 def intervals(

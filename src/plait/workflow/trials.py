@@ -170,23 +170,24 @@ def higher(measure: str, kind: str) -> bool:
 def count(table: Table, recipe: Recipe, measure: str) -> int:
     """Multiply-adds of one forward pass of a recipe over a table's rows, or its parameters."""
     encoded = trained_on(encode(table, recipe), np.arange(len(table)))
-    network = _untrained(table, recipe, encoded)
-    if measure == "cost/parameters":
-        return parameters(network)
-    batch = encoded.dataset.batch(range(len(table)))
-    network.eval()
-    return multiply_adds(lambda: _decide(network, batch))
+    found = _counted(table, recipe, encoded, np.arange(len(table)))
+    return found[COUNTS.index(measure)]
 
 
 def counts(trial: Trial) -> tuple[int, float]:
     """Parameters of a trial's network, and the multiply-adds with which it predicts a test row, on average."""
     table, _, encoded = prepared(trial)
-    encoded = trained_on(_seen(trial, encoded), trial.place.train)
-    network = _untrained(table, trial.recipe, encoded)
-    rows = trial.place.test[:COUNTED].tolist()
+    rows = trial.place.test[:COUNTED]
+    every, own = _counted(table, trial.recipe, trained_on(_seen(trial, encoded), trial.place.train), rows)
+    return own, every / max(1, len(rows))
+
+
+def _counted(table: Table, recipe: Recipe, encoded: Encoded, rows: Array) -> tuple[int, int]:
+    """As `COUNTS` name them: of one forward pass over these rows, and of the network."""
+    network = _untrained(table, recipe, encoded)
     batch = encoded.dataset.batch(rows)
     network.eval()
-    return parameters(network), multiply_adds(lambda: _decide(network, batch)) / max(1, len(rows))
+    return multiply_adds(lambda: _decide(network, batch)), parameters(network)
 
 
 COUNTED = 256
@@ -315,18 +316,12 @@ def _measured(
     predicted = model.parameters(dataset)[name]
     truth = dataset.target(name)
     at, labels = truth.rows.numpy(), truth.values.numpy()
-    measures, wanted = scores.of(target.kind), measure.removeprefix("test/")
-    means = measures.rows(predicted[at], labels)
-    if wanted not in means:
-        others = measures.others(predicted[at], labels)
-        if wanted not in others:
-            raise RecipeError(
-                f"Targets of kind {target.kind} have no measure {measure!r}.{nearest(wanted, {**means, **others})}"
-            )
-        return float(others[wanted]), None, predicted
+    value, means = scores.value_of(target.kind, measure.removeprefix("test/"), predicted[at], labels)
+    if means is None:
+        return value, None, predicted
     per_row = np.full(len(rows), np.nan)
-    per_row[at] = means[wanted]
-    return float(means[wanted].mean()), per_row, predicted
+    per_row[at] = means
+    return value, per_row, predicted
 
 
 def _found(model: Model, table: Table, dataset: Dataset, rows: Array, one: str, other: str, k: int) -> Array:
