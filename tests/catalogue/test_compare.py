@@ -96,16 +96,7 @@ def test_the_best_modality_is_chosen_where_settings_are_picked(small, monkeypatc
 
 def test_what_was_stopped_goes_on_and_finds_the_same(small, trained, monkeypatch):
     source = grounded.columns(75, noise=2.0)
-    inner, count = trials.train, 0
-
-    def stopped(*given, **how):
-        nonlocal count
-        count += 1
-        if count == 14:
-            raise KeyboardInterrupt
-        return inner(*given, **how)
-
-    monkeypatch.setattr(trials, "train", stopped)
+    grounded.stopping(monkeypatch, 14)
     with pytest.raises(KeyboardInterrupt):
         quick(source)
     first = len(trained)

@@ -254,16 +254,7 @@ def test_what_was_never_checked_cannot_be_confirmed(check, tmp_path):
 
 
 def test_a_check_that_was_stopped_stays_in_the_ledger(check, monkeypatch, tmp_path):
-    inner, count = trials.train, 0
-
-    def stopped(*given, **how):
-        nonlocal count
-        count += 1
-        if count == 5:
-            raise KeyboardInterrupt
-        return inner(*given, **how)
-
-    monkeypatch.setattr(trials, "train", stopped)
+    grounded.stopping(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
         check(planted())
     assert not (tmp_path / "evidence/gate.json").exists()

@@ -43,6 +43,20 @@ def _here(jobs, here=False):
     yield (job() for job in jobs)
 
 
+def stopping(monkeypatch, *at: int) -> list[int]:
+    """Trainings are interrupted at these counts of them, from 1 -> the seeds that were asked for, as they come."""
+    inner, asked = trials.train, []
+
+    def stopped(*given, **how):
+        asked.append(how["seed"])
+        if len(asked) in at:
+            raise KeyboardInterrupt
+        return inner(*given, **how)
+
+    monkeypatch.setattr(trials, "train", stopped)
+    return asked
+
+
 def columns(size: int = 90, seed: int = 0, noise: float = 0.5, classes: int = 3, absent: float = 0.0) -> dict[str, Any]:
     """Two vectors that both say the label; `absent` of the cells of b are not there."""
     rng = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ import grounded
 import numpy as np
 import pytest
 
-from plait.workflow import nested, trials
+from plait.workflow import nested
 from plait.workflow.nested import Arm, Grounds, Unit, judge
 from plait.workflow.trials import Outcome, Place
 from plait.workflow.tune import Knob
@@ -271,22 +271,12 @@ def test_progress_ends_at_the_total(table, scored):
 def test_a_search_that_was_stopped_gives_the_same_as_one_that_was_not(table, monkeypatch, tmp_path):
     few = {"training": {**grounded.SMALL["training"], "epochs": 1}}
     where, arms = grounds(table, units=2), [Arm("one", grounded.recipe(table, **few))]
-    inner, count = trials.train, 0
-
-    def stopped(*given, **how):
-        nonlocal count
-        count += 1
-        if count in (3, 7):
-            raise KeyboardInterrupt
-        return inner(*given, **how)
-
-    monkeypatch.setattr(trials, "train", stopped)
+    trained = grounded.stopping(monkeypatch, 3, 7)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             judge(where, arms, "test/accuracy", tag=("t",), trials=4)
     resumed = judge(where, arms, "test/accuracy", tag=("t",), trials=4)["one"]
-    total = count - 2
-    monkeypatch.setattr(trials, "train", inner)
+    total = len(trained) - 2
     monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / "other"))
     straight = judge(where, arms, "test/accuracy", tag=("t",), trials=4)["one"]
     assert resumed.search.settings == straight.search.settings

@@ -321,15 +321,7 @@ def test_all_outcomes_come_in_order_whatever_is_there_already(trial):
 
 
 def test_jobs_that_were_stopped_go_on_where_they_were(trial, monkeypatch):
-    inner, asked = trials.train, []
-
-    def stopped(*given, **how):
-        asked.append(how["seed"])
-        if len(asked) == 3:
-            raise KeyboardInterrupt
-        return inner(*given, **how)
-
-    monkeypatch.setattr(trials, "train", stopped)
+    asked = grounded.stopping(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
         list(run_all(numbered(trial, range(5))))
     found = list(run_all(numbered(trial, range(5))))
