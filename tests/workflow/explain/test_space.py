@@ -12,7 +12,8 @@ from plait.workflow.defaults import resolve
 from plait.workflow.evaluate import evaluate, single_models
 from plait.workflow.explain.explain import explain
 from plait.workflow.explain.section import CannotSay
-from plait.workflow.explain.space import LEAST, answer
+from plait.workflow.explain.space import answer
+from plait.workflow.explain.space_measured import LEAST
 from plait.workflow.explain.subject import Subject
 from plait.workflow.model import Model
 from plait.workflow.run import own_rows, read_splits
