@@ -57,7 +57,7 @@ vertical-align:middle;overflow:hidden}
 .id{color:var(--muted);font-size:11.5px;overflow-wrap:anywhere}
 .warnings{margin:0 0 14px;padding:0;list-style:none}
 .warnings li{border-left:3px solid var(--warn);padding:4px 0 4px 12px;margin-bottom:8px;overflow-wrap:anywhere}
-.question{display:grid;gap:14px}
+.question{display:grid;gap:14px;grid-template-columns:minmax(0,1fr)}
 .question p{margin:0;max-width:62ch;overflow-wrap:anywhere}
 .question .answer{font-size:18px;font-weight:560;line-height:1.4}
 .question svg{min-width:460px}
