@@ -98,7 +98,7 @@ def explain(
         typer.Option(metavar="A,B,...", help="Of worth, interactions, space, dependence, balance, trust, robustness."),
     ] = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Also damaged cells, and models trained anew on every set of modalities.")
+        bool, typer.Option("--deep", help="Also damaged cells, and what takes models trained anew.")
     ] = False,
     by: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Groups that are to be treated alike: are they?")

@@ -215,9 +215,8 @@ def trained_on_some(
         rows = read_splits(folder)
         jobs = []
         for path, names in asked.items():
-            encoders = {name: encoder_for(model.recipe, name, table.schema.modalities[name].kind) for name in names}
-            cells = Encoded(encoded.dataset.only(names), encoders)
             how = {"seed": model.info["seed"], "cache": model.cache}
+            cells = untrained(model, table, encoded, names)
             jobs.append(partial(_train_into, path, table, cells, model.recipe, rows, **how))
         learned = len(rows["train"]) + len(rows["validation"])
         one_by_one = nullcontext(job(watch=watch) for job in jobs)
@@ -225,6 +224,12 @@ def trained_on_some(
             for i, _ in enumerate(done, 1):
                 progress(said, i, len(jobs))
     return [Model.load(path, model.cache) for path in kept]
+
+
+def untrained(model: Model, table: Table, encoded: Encoded, names: tuple[str, ...]) -> Encoded:
+    """The cells of some modalities, with encoders of the model's recipe that have learned nothing."""
+    encoders = {name: encoder_for(model.recipe, name, table.schema.modalities[name].kind) for name in names}
+    return Encoded(encoded.dataset.only(names), encoders)
 
 
 def _train_into(path: Path, *what: Any, **how: Any) -> None:

@@ -16,7 +16,8 @@ from plait.report.words import DASH, FEW, amount, is_share, name
 from ..model import Model
 from .explain import QUESTIONS
 from .gradients import gradients
-from .section import CannotSay, Drawing, Grid, Section
+from .on_the_way import on_the_way
+from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Array, Subject
 from .wording import estimated, listed, ranged
 
@@ -33,8 +34,8 @@ METHOD = (
     "arXiv:2502.10816); never below 0, so that some gap is there by chance. Gradients: of the loss from each modality "
     "alone, over the rows of a batch that have it, in the parameters that all share (fusion and head), on separate "
     "batches of learned rows, with the weights as training left them (cosine below 0: a step that helps one harms the "
-    "other; Yu et al., arXiv:2001.06782). That is the end of training; what happened on the way cannot be seen from "
-    "it. Intervals resample test rows, or for gradients batches, for the models as they are."
+    "other; Yu et al., arXiv:2001.06782). That is the end of training, and says nothing of what happened on the way. "
+    "Intervals resample test rows, or for gradients batches, for the models as they are."
 )
 
 
@@ -66,7 +67,8 @@ def answer(subject: Subject) -> Section:
             words.append(said)
             grids += more
             account |= numbers
-    return Section("balance", QUESTIONS["balance"], list(dict.fromkeys(words)), drawings, grids, METHOD, account)
+    here = Part(list(dict.fromkeys(words)), drawings, grids, [METHOD], account)
+    return joined("balance", QUESTIONS["balance"], [here, on_the_way(subject) if subject.deep else Part()])
 
 
 def _held_back(subject: Subject) -> tuple[Balance, Balance]:

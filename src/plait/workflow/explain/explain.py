@@ -58,7 +58,7 @@ def explain(
     """Answer questions about a model on its run's own test rows, or on all rows of `source`.
 
     sections: names of `QUESTIONS`; all where None.  deep: also what takes minutes: damaged cells, and models trained
-    anew on every subset of modalities.  by: a column of groups that are to be treated alike.
+    anew.  by: a column of groups that are to be treated alike.
     Of a run's own rows the answers are kept, and its report is written anew.
     RecipeError on an unknown question, RunError if the run's data is needed and not there, DataError without rows.
     """

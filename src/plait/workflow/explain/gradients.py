@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from plait.core.network import Network
 from plait.core.packed import together
 from plait.core.part import Head
 from plait.measures.bootstrap import mean_interval
@@ -26,10 +27,8 @@ PAIRS = 30
 
 def gradients(subject: Subject) -> tuple[str, list[Grid], dict[str, Any]]:
     """Whether modalities pull the shared parameters apart.  CannotSay if they share none, or on few rows."""
-    found = [gradient_conflict(batch) for batch in _batches(subject)]
     names, seed = subject.names, subject.seed
-    # [b, M, M]
-    cosine, alike = (np.stack([getattr(one, which) for one in found]) for which in ("cosine", "similarity"))
+    cosine, alike = conflicts(subject, subject.model.network)
     pairs: list[dict[str, Any]] = []
     for i, j in itertools.combinations(range(len(names)), 2):
         of = cosine[:, i, j][~np.isnan(cosine[:, i, j])]
@@ -76,14 +75,24 @@ def gradients(subject: Subject) -> tuple[str, list[Grid], dict[str, Any]]:
     return said, [Grid("Gradients in the shared parameters, at the end of training", head, lines)], {"gradients": pairs}
 
 
+def conflicts(subject: Subject, network: Network) -> tuple[Array, Array]:
+    """Cosines and similarities [b, M, M] of the modalities' gradients, of several batches of learned rows; NaN without.
+
+    network: of the run's recipe, with the weights that are asked about.  CannotSay as `gradients`.
+    """
+    found = [gradient_conflict(batch) for batch in _batches(subject, network)]
+    cosine, alike = (np.stack([getattr(one, which) for one in found]) for which in ("cosine", "similarity"))
+    return cosine, alike
+
+
 def _short(value: float) -> str:
     # Adding 0 takes away the sign of a rounded -0.
     return f"{round(value, 2) + 0.0:.2f}"
 
 
-def _batches(subject: Subject) -> list[Array]:
+def _batches(subject: Subject, network: Network) -> list[Array]:
     """[M, D] gradients of each modality's own loss, for each of several batches of learned rows."""
-    network, target = subject.model.network, subject.target
+    target = subject.target
     head = network.heads[target]
     assert isinstance(head, Head)
     shared = [p for part in (network.fusion, head) for p in part.parameters() if p.requires_grad]
