@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,8 @@ class Case:
             earlier.prepare(tiny.Rows(earlier, tiny.batch(48, names, targets)))
             tiny.keep(self.folder, earlier, recipe)
         part = self.configured()
+        if self.slot == "teachers":
+            part.learn(None, SimpleNamespace(seed=seed, fit=lambda *what: SimpleNamespace(network=earlier)))
         network: dict[str, Any] = {}
         step: dict[str, Any] = {"weights": weights, "seed": seed}
         if not without:

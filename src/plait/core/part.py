@@ -391,7 +391,10 @@ class View(Part):
 
 
 class Teacher(Part):
-    """Another network that objectives may ask: an average of this one, a saved run, an earlier stage."""
+    """Another network that objectives may ask: an average of this one, an earlier stage, a run, one fitted for it."""
+
+    def learn(self, table: Any, tools: Tools) -> None:
+        """Before its stage, from the rows that the stage trains on; most have nothing to learn from them."""
 
     def start(self, online: Network) -> Network:
         raise NotImplementedError
@@ -450,11 +453,13 @@ class Sampler(Part):
 
 
 class Tools(Protocol):
-    """What an edit may use: the seed, and networks fitted on the way."""
+    """What an edit or a teacher may use: the seed, and models fitted on the way."""
 
-    seed: int
+    @property
+    def seed(self) -> int: ...
 
-    def fit(self, recipe: Any, table: Any) -> Any: ...
+    def fit(self, recipe: Any, table: Any, seed: int | None = None) -> Any:
+        """A model of the default recipe with these slots, fitted on a table.  seed: another than the run's."""
 
     def embed(self, model: Any, table: Any) -> Any: ...
 

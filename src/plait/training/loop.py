@@ -21,7 +21,7 @@ from plait.core.meter import Meter
 from plait.core.network import Network, load_tensors
 from plait.core.outputs import Outputs
 from plait.core.packed import Batch, Packed, Prediction, together
-from plait.core.part import Balance, Clock, Draw, Encoder, Head, Index, Part, Place, Spec
+from plait.core.part import Balance, Clock, Draw, Encoder, Head, Index, Part, Place, Spec, Teacher
 from plait.core.random import generator, seeded
 from plait.core.recipe import Recipe, Stage
 
@@ -41,12 +41,17 @@ class Rows(Index, Protocol):
         """rows: [b] of these rows.  keep: [b, M] cells to use."""
 
 
+def _untaught(teacher: Teacher) -> None:
+    """Nothing is at hand that a teacher could learn from."""
+
+
 @dataclass(frozen=True)
 class Data:
-    """What a stage learns from, and what picks its best epoch."""
+    """What a stage learns from, and what picks its best epoch.  teach: has a teacher learn from the stage's rows."""
 
     train: Rows
     validation: Rows | None = None
+    teach: Callable[[Teacher], None] = _untaught
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,8 @@ class _Loop:
             network.prepare(train)
         if saved is None and stage.start not in ("previous", "fresh"):
             network.load_tensors(checkpoint.weights(Path(stage.start)))
+        for teacher in parts.teachers.values():
+            data.teach(teacher)
         # Teachers begin as the network is now.
         self.step = Step(
             network,

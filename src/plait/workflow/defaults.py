@@ -43,13 +43,18 @@ def default_recipe(schema: Schema) -> dict[str, Any]:
 
     An image or text encoder is pretrained if its package is installed, else small and trained from scratch.
     """
-    data = read_mapping(RECIPES / "default.yaml", "recipe", RecipeError)
+    data = common()
     data["encoders"] = {name: _encoder(modality.kind) for name, modality in schema.modalities.items()}
     if not schema.targets:
         data["objectives"] = {name: args for name, args in data["objectives"].items() if name not in _SUPERVISED}
     if len(schema.modalities) < 2:
         data["objectives"].pop("info_nce", None)
     return data
+
+
+def common() -> dict[str, Any]:
+    """What default recipes of all tables have in common."""
+    return read_mapping(RECIPES / "default.yaml", "recipe", RecipeError)
 
 
 _SUPERVISED = ("supervised", "singles")

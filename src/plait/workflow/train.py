@@ -27,8 +27,9 @@ from plait.training.runs import restored
 
 from .aside import aside, worth_it
 from .model import Model
-from .prepare import Encoded, spec_of, trained_on
+from .prepare import Encoded, encode, spec_of, trained_on
 from .run import versions
+from .workshop import Workshop, edited
 
 Watch = loop.Watch
 REFIT = "refit"
@@ -97,11 +98,15 @@ def train(
 
     def run(folder: Path | None, train: np.ndarray, validation: Dataset | None, **how: Any) -> loop.Trained:
         def data(stage: Stage) -> loop.Data:
+            tools = Workshop(seed, cache)
             if not stage.data:
-                return loop.Data(encoded.dataset.take(train), validation)
-            from .edits import edited
-
-            return loop.Data(edited(table, stage, recipe, train, encoded, seed, cache), validation)
+                learned = encoded.dataset.take(train)
+                return loop.Data(learned, validation, lambda teacher: teacher.learn(table.take(train), tools))
+            changed = edited(table.take(train), stage, tools)
+            # By the run's own encoders; a changed cell has another content, so the cache keeps it apart.
+            names = encoded.dataset.names
+            learned = encode(changed, recipe, names, encoders=encoded.encoders, cache=cache).dataset
+            return loop.Data(learned, validation, lambda teacher: teacher.learn(changed, tools))
 
         # Its own encoders: those that stored the cells serve many trainings, and must not carry weights between them.
         encoders = {name: encoder_for(recipe, name, modality.kind) for name, modality in spec.modalities.items()}

@@ -12,7 +12,7 @@ import json
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -28,7 +28,7 @@ from plait.core.component import find
 from plait.core.cost import multiply_adds, parameters
 from plait.core.errors import RecipeError, nearest
 from plait.core.network import Network
-from plait.core.recipe import Recipe
+from plait.core.recipe import Recipe, overlay
 from plait.data.cache import cache_root, writing
 from plait.data.dataset import Dataset
 from plait.data.duplicates import equal_groups
@@ -36,6 +36,7 @@ from plait.data.table import Table
 from plait.measures import retrieval, scores
 
 from .aside import aside
+from .defaults import common
 from .fingerprint import fingerprint
 from .model import Model
 from .prepare import Encoded, encode, spec_of, trained_on
@@ -152,14 +153,24 @@ def modules_of(recipe: Recipe) -> Iterator[str]:
     yield from ROOTS
     for slot, _, name, arguments in recipe.components():
         yield find(slot, arguments.get("use", name)).__module__
+        yield from _on_the_way(arguments)
     for stage in recipe.stages:
         for edit in stage.data:
-            yield from (find("edits", name).__module__ for name in edit)
+            for name, arguments in edit.items():
+                yield find("edits", name).__module__
+                yield from _on_the_way(arguments)
         for slot in ("sampler", "teachers", "objectives", "balance"):
             for name, arguments in (getattr(stage, slot) or {}).items():
                 yield find(slot, arguments.get("use", name)).__module__
+                yield from _on_the_way(arguments)
         for chain in (stage.views or {}).values():
             yield from (find("views", name).__module__ for named in chain for name in named)
+
+
+def _on_the_way(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """The modules of a recipe that a part has trained for it, but for its encoders, which are the table's default."""
+    if isinstance(slots := arguments.get("recipe"), Mapping):
+        yield from modules_of(Recipe.parse(overlay(common(), slots)))
 
 
 def higher(measure: str, kind: str) -> bool:
