@@ -3,8 +3,9 @@ import sys
 
 import pytest
 
+from plait.core.recipe import Recipe
 from plait.workflow import fingerprint as module
-from plait.workflow.fingerprint import fingerprint, reached
+from plait.workflow.fingerprint import fingerprint, modules_of, reached
 
 BASE = '"""Says."""\n\n\ndef one(x):\n    """Adds."""\n    return x + 1\n'
 
@@ -70,3 +71,16 @@ def test_a_training_reaches_the_loop_and_neither_report_nor_command_line():
     found = reached(["plait.workflow.train"])
     assert {"plait.training.loop", "plait.core.packed", "plait.data.store"} <= found
     assert not any(name.startswith(("plait.cli", "plait.report")) for name in found)
+
+
+def test_the_recipes_own_code_and_that_of_its_stages_is_what_counts():
+    recipe = Recipe.parse(
+        {
+            "objectives": {"supervised": {}},
+            "views": {"noisy": [{"noise": {}}]},
+            "stages": [{"objectives": {"info_nce": {}}, "sampler": {"shuffled": {}}}, {}],
+        }
+    )
+    found = set(modules_of(recipe))
+    assert {"plait.objectives.supervised", "plait.objectives.info_nce", "plait.workflow.train"} <= found
+    assert any(name.startswith("plait.training.views") for name in found)

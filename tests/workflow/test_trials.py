@@ -9,7 +9,6 @@ import torch
 
 from plait.catalogue import tables
 from plait.core.errors import RecipeError
-from plait.core.recipe import Recipe
 from plait.data.splits import split
 from plait.workflow import fingerprint, trials
 from plait.workflow.defaults import resolve
@@ -101,7 +100,7 @@ def test_code_that_does_something_else_is_another_key_and_a_comment_is_not(trial
         (tmp_path / "somebody.py").write_text(text)
         for cached in ("_source", "_parsed", "_imports", "_tree"):
             getattr(fingerprint, cached).cache_clear()
-        trials._code_of.cache_clear()
+        fingerprint._code_of.cache_clear()
 
     monkeypatch.syspath_prepend(str(tmp_path))
     code = "from plait.fusion.mean import Mean\n\n\nclass Mine(Mean):\n    half = 1 / 2\n"
@@ -112,7 +111,7 @@ def test_code_that_does_something_else_is_another_key_and_a_comment_is_not(trial
     assert mine.key() == first
     written(code.replace("/", "*"))
     assert mine.key() != first
-    trials._code_of.cache_clear()
+    fingerprint._code_of.cache_clear()
 
 
 @pytest.mark.parametrize("left", [0, 1, 30, 200, -3])
@@ -375,17 +374,3 @@ def test_processes_beside_each_other_find_the_same(monkeypatch, tmp_path):
     finally:
         torch.set_num_threads(before)
     assert os.listdir(tmp_path / "here/trials")
-
-
-def test_the_recipes_own_code_and_that_of_its_stages_is_what_counts():
-    recipe = Recipe.parse(
-        {
-            "objectives": {"supervised": {}},
-            "views": {"noisy": [{"noise": {}}]},
-            "stages": [{"objectives": {"info_nce": {}}, "sampler": {"shuffled": {}}}, {}],
-        }
-    )
-    modules = set(trials.modules_of(recipe))
-    for module in ("plait.objectives.supervised", "plait.objectives.info_nce", "plait.workflow.train"):
-        assert module in modules
-    assert any(module.startswith("plait.training.views") for module in modules)

@@ -9,8 +9,8 @@ import torch
 from plait.core.errors import RunError
 from plait.data.read import read
 from plait.workflow import train as training
+from plait.workflow.fingerprint import modules_of
 from plait.workflow.fit import fit
-from plait.workflow.trials import modules_of
 from plait.workflow.workshop import Workshop
 
 LARGER = {

@@ -15,8 +15,7 @@ from plait.core.errors import RecipeError, RunError
 from plait.core.mapping import read_mapping
 from plait.core.recipe import Recipe
 from plait.workflow.defaults import RECIPES
-from plait.workflow.fingerprint import fingerprint
-from plait.workflow.trials import modules_of
+from plait.workflow.fingerprint import fingerprint, modules_of
 
 from . import entry as entries
 from .entry import Entry

@@ -10,14 +10,21 @@ import ast
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
+
+from plait.core.component import find
+from plait.core.recipe import Recipe, overlay
+
+from .defaults import common
 
 PACKAGE = "plait"
 APART = ("plait.workflow.evaluate", "plait.workflow.report", "plait.report", "plait.cli")
 """What a training can reach but does not depend on: `Model.evaluate` and what comes after."""
+ROOTS = ("plait.workflow.train", "plait.workflow.trials")
+"""What every trial runs, beside its components."""
 
 
 def fingerprint(modules: Iterable[str], asked: Any) -> str:
@@ -26,6 +33,41 @@ def fingerprint(modules: Iterable[str], asked: Any) -> str:
     for name in sorted(reached(modules)):
         digest.update(f"{name} {_tree(name)}\n".encode())
     return digest.hexdigest()
+
+
+def code_of(recipe: Recipe) -> str:
+    """The fingerprint of the code that a trial of a recipe reaches."""
+    return _code_of(tuple(sorted(set(modules_of(recipe)))))
+
+
+def modules_of(recipe: Recipe) -> Iterator[str]:
+    """The modules of a recipe's components, also of its stages."""
+    yield from ROOTS
+    for slot, _, name, arguments in recipe.components():
+        yield find(slot, arguments.get("use", name)).__module__
+        yield from _on_the_way(arguments)
+    for stage in recipe.stages:
+        for edit in stage.data:
+            for name, arguments in edit.items():
+                yield find("edits", name).__module__
+                yield from _on_the_way(arguments)
+        for slot in ("sampler", "teachers", "objectives", "balance"):
+            for name, arguments in (getattr(stage, slot) or {}).items():
+                yield find(slot, arguments.get("use", name)).__module__
+                yield from _on_the_way(arguments)
+        for chain in (stage.views or {}).values():
+            yield from (find("views", name).__module__ for named in chain for name in named)
+
+
+def _on_the_way(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """The modules of a recipe that a part has trained for it, but for its encoders, which are the table's default."""
+    if isinstance(slots := arguments.get("recipe"), Mapping):
+        yield from modules_of(Recipe.parse(overlay(common(), slots)))
+
+
+@lru_cache(maxsize=64)
+def _code_of(modules: tuple[str, ...]) -> str:
+    return fingerprint(modules, None)
 
 
 def reached(modules: Iterable[str]) -> set[str]:

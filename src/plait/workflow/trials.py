@@ -12,10 +12,10 @@ import json
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -24,11 +24,10 @@ import numpy as np
 import torch
 
 from plait.core.assemble import encoder_for
-from plait.core.component import find
 from plait.core.cost import multiply_adds, parameters
 from plait.core.errors import RecipeError, nearest
 from plait.core.network import Network
-from plait.core.recipe import Recipe, overlay
+from plait.core.recipe import Recipe
 from plait.data.cache import cache_root, writing
 from plait.data.dataset import Dataset
 from plait.data.duplicates import equal_groups
@@ -36,8 +35,7 @@ from plait.data.table import Table
 from plait.measures import retrieval, scores
 
 from .aside import aside
-from .defaults import common
-from .fingerprint import fingerprint
+from .fingerprint import code_of
 from .model import Model
 from .prepare import Encoded, encode, spec_of, trained_on
 from .train import train
@@ -46,8 +44,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Load = Callable[[], Table]
 
 _RETRIEVAL = re.compile(r"retrieval/(?P<one>[^/]+)->(?P<other>[^/]+)/recall@(?P<k>\d+)")
-ROOTS = ("plait.workflow.train", "plait.workflow.trials")
-"""What every trial runs, beside its components."""
 
 
 @dataclass(frozen=True)
@@ -143,36 +139,6 @@ def _each(job: Sequence[Trial]) -> list[Outcome]:
     return [run(trial) for trial in job]
 
 
-def code_of(recipe: Recipe) -> str:
-    """The fingerprint of the code that a trial of a recipe reaches."""
-    return _code_of(tuple(sorted(set(modules_of(recipe)))))
-
-
-def modules_of(recipe: Recipe) -> Iterator[str]:
-    """The modules of a recipe's components, also of its stages."""
-    yield from ROOTS
-    for slot, _, name, arguments in recipe.components():
-        yield find(slot, arguments.get("use", name)).__module__
-        yield from _on_the_way(arguments)
-    for stage in recipe.stages:
-        for edit in stage.data:
-            for name, arguments in edit.items():
-                yield find("edits", name).__module__
-                yield from _on_the_way(arguments)
-        for slot in ("sampler", "teachers", "objectives", "balance"):
-            for name, arguments in (getattr(stage, slot) or {}).items():
-                yield find(slot, arguments.get("use", name)).__module__
-                yield from _on_the_way(arguments)
-        for chain in (stage.views or {}).values():
-            yield from (find("views", name).__module__ for named in chain for name in named)
-
-
-def _on_the_way(arguments: Mapping[str, Any]) -> Iterator[str]:
-    """The modules of a recipe that a part has trained for it, but for its encoders, which are the table's default."""
-    if isinstance(slots := arguments.get("recipe"), Mapping):
-        yield from modules_of(Recipe.parse(overlay(common(), slots)))
-
-
 def higher(measure: str, kind: str) -> bool:
     """Whether more of a measure of a kind of target is better."""
     return measure not in COUNTS and scores.of(kind).higher(measure.removeprefix("test/"))
@@ -217,11 +183,6 @@ def _untrained(table: Table, recipe: Recipe, encoded: Encoded) -> Network:
     spec = spec_of(recipe, table.schema, encoded.dataset.stores)
     encoders = {name: encoder_for(recipe, name, modality.kind) for name, modality in spec.modalities.items()}
     return assemble(recipe, spec, encoders, 0, watchers(recipe))
-
-
-@lru_cache(maxsize=64)
-def _code_of(modules: tuple[str, ...]) -> str:
-    return fingerprint(modules, None)
 
 
 def _path(trial: Trial) -> Path:

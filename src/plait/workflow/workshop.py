@@ -18,6 +18,7 @@ from plait.data.splits import split
 from plait.data.table import Table
 from plait.training.checkpoint import WEIGHTS
 
+from .fingerprint import code_of
 from .model import Model
 from .prepare import encode
 
@@ -36,7 +37,6 @@ class Workshop:
         """
         from .defaults import resolve
         from .train import train
-        from .trials import code_of
 
         seed = self.seed if seed is None else seed
         chosen = resolve(table.schema, recipe)
