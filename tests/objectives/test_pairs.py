@@ -218,3 +218,23 @@ def test_training_aligns() -> None:
         out = net.eval()(rows(64, 1000))
         near = out.embedding("a").unit().values @ out.embedding("c").unit().values.T
         assert float((near.argmax(1) == torch.arange(64)).float().mean()) > 0.5, name
+
+
+def test_a_temperature_that_changes_is_the_fixed_one_of_that_moment() -> None:
+    rows, rising = tiny.batch(12, "ab", targets=()), InfoNCE(temperature=(0.1, 0.5))
+    for progress, now in ((0.0, 0.1), (0.25, 0.2), (1.0, 0.5)):
+        said = []
+        for objective in (rising, InfoNCE(temperature=now)):
+            state, _ = state_of(objective, rows, "ab")
+            state.clock = Clock(progress=progress)
+            said.append(objective(state)["a~b"].values)
+        assert torch.allclose(*said)
+    assert not list(rising.parameters())
+    assert rising.state_dict().keys() == InfoNCE(temperature=0.1).state_dict().keys()
+
+
+def test_a_temperature_may_change_in_a_recipe_and_is_never_below_zero() -> None:
+    assert configure("objectives", "info_nce", {"temperature": [0.05, 0.3]}).temperature == (0.05, 0.3)
+    for wrong in ([0.05, 0.0], [0.1, 0.2, 0.3]):
+        with pytest.raises(RecipeError, match="temperature"):
+            configure("objectives", "info_nce", {"temperature": wrong})

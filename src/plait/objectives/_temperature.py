@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from plait.core.component import Positive
-from plait.core.part import Objective
+from plait.core.part import Clock, Objective
 
-Temperature = Literal["learned"] | Positive
-"""learned, from 0.07 on and at least 0.01, as CLIP: Radford et al., arXiv:2103.00020; or a fixed one."""
+Temperature = Literal["learned"] | Positive | tuple[Positive, Positive]
+"""learned, from 0.07 on and at least 0.01, as CLIP: Radford et al., arXiv:2103.00020; or a fixed one; or from one to
+another, evenly over the training: Yaras et al., arXiv:2412.07909, who let it rise to leave a smaller modality gap."""
 
 
 class Tempered(Objective):
@@ -27,9 +28,13 @@ class Tempered(Objective):
         if temperature == "learned":
             self.log_scale = nn.Parameter(torch.tensor(-math.log(0.07)))
         else:
-            self.register_buffer("log_scale", torch.tensor(-math.log(temperature)))
+            first = temperature[0] if isinstance(temperature, tuple) else temperature
+            self.register_buffer("log_scale", torch.tensor(-math.log(first)))
 
-    def scale(self) -> Tensor:
+    def scale(self, clock: Clock) -> Tensor:
         """1 / temperature."""
+        if isinstance(self.temperature, tuple):
+            first, last = self.temperature
+            return self.log_scale.new_tensor(1 / (first + (last - first) * clock.progress))
         scale = self.log_scale.exp()
         return scale.clamp_max(100) if self.temperature == "learned" else scale

@@ -65,8 +65,8 @@ def gram(embeddings: Sequence[Tensor], anchor: int, scale: Tensor, ignore: Tenso
 class Gram(Tempered):
     """modalities: which; null: all.  anchor: the modality that negatives exchange; null: each in turn.
 
-    temperature: learned, from 0.07 on, or a fixed one.  duplicates: ignore takes tuples that are equal to a true one,
-    cell by cell, out of the negatives.  Terms: all.  A sample without the anchor takes each that it has in turn.
+    temperature: as in info_nce.  duplicates: ignore takes tuples that are equal to a true one, cell by cell, out of the
+    negatives.  Terms: all.  A sample without the anchor takes each that it has in turn.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Gram(Tempered):
             raise RecipeError(f"{place}: there is no modality {self.anchor!r}.{nearest(self.anchor, self.names)}")
 
     def forward(self, state: State) -> Terms:
-        scale = self.scale()
+        scale = self.scale(state.clock)
         found = [(self._loss(group, scale), group) for group in groups(state.of(), self.names, self.duplicates)]
         return {"all": gathered(found, scale)}
 

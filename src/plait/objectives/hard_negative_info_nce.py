@@ -85,7 +85,7 @@ class HardNegativeInfoNCE(Tempered):
         self.pairs = pairs_of(spec, place, self.asked, self.hub)
 
     def forward(self, state: State) -> Terms:
-        scale = self.scale()
+        scale = self.scale(state.clock)
         return {
             pair.name: Packed(
                 hard_negative_info_nce(pair.a, pair.b, scale, self.beta, self.prior, pair.same) / len(self.pairs),

@@ -38,8 +38,8 @@ def info_nce(a: Tensor, b: Tensor, scale: Tensor, ignore: Tensor | None = None) 
 class InfoNCE(Tempered):
     """pairs: all, or a list of pairs of modalities; hub: one modality against each other one.
 
-    temperature: learned, from 0.07 on, or a fixed one.  duplicates: ignore takes samples whose cells are equal out of
-    each other's negatives.  Terms: A~B, each divided by the number of pairs.
+    temperature: learned, from 0.07 on, a fixed one, or [first, last] of the training.  duplicates: ignore takes samples
+    whose cells are equal out of each other's negatives.  Terms: A~B, each divided by the number of pairs.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class InfoNCE(Tempered):
         self.pairs = pairs_of(spec, place, self.asked, self.hub)
 
     def forward(self, state: State) -> Terms:
-        out, scale = state.of(), self.scale()
+        out, scale = state.of(), self.scale(state.clock)
         return {
             pair.name: Packed(info_nce(pair.a, pair.b, scale, pair.same) / len(self.pairs), pair.rows)
             for pair in each(out, self.pairs, self.duplicates)

@@ -64,7 +64,7 @@ class IntraModalContrastive(Tempered):
         return {"main": Pass()} | ({"changed": Pass(view=self.view)} if self.within else {})
 
     def forward(self, state: State) -> Terms:
-        out, scale = state.of(), self.scale()
+        out, scale = state.of(), self.scale(state.clock)
         terms: Terms = {}
         for pair in each(out, self.pairs, self.duplicates) if self.cross else ():
             loss = info_nce(pair.a, pair.b, scale, pair.same)

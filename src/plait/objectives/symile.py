@@ -71,7 +71,7 @@ def _product(embeddings: Sequence[Tensor]) -> Tensor:
 
 
 class Symile(Tempered):
-    """modalities: which; null: all.  temperature: learned, from 0.07 on, or a fixed one.
+    """modalities: which; null: all.  temperature: as in info_nce.
 
     negatives: N - 1 shuffled tuples for each sample, or all N^(K-1) - 1, for three modalities at most.
     duplicates: ignore takes tuples that are equal to a true one, cell by cell, out of the negatives.  Terms: all.
@@ -96,7 +96,7 @@ class Symile(Tempered):
             )
 
     def forward(self, state: State) -> Terms:
-        scale = self.scale()
+        scale = self.scale(state.clock)
         found = [(self._loss(group, scale), group) for group in groups(state.of(), self.names, self.duplicates)]
         return {"all": gathered(found, scale)}
 
