@@ -18,8 +18,9 @@ def units(n: int, seed: int) -> torch.Tensor:
 
 
 def losses(objective, training=True, seed=0, missing=0.3):
-    """Of three modalities, by pair."""
+    """Of three modalities, by pair; two cells of one are equal."""
     rows = tiny.batch(30, "abc", targets=(), missing=missing)
+    rows.modalities["a"].values[1] = rows.modalities["a"].values[0]
     step = tiny.step(tiny.network("abc", targets=()), {"it": objective}).train(training)
     state = step.state("it", objective, rows, Clock(), tiny.meter(step), {}, None)
     torch.manual_seed(seed)
@@ -62,6 +63,7 @@ def test_hard_takes_each_entry_of_either_and_soft_mixes_them(monkeypatch) -> Non
     assert whole.mean().item() == pytest.approx(0.5, abs=0.1)
     # Each sample and entry by itself, and each pair of modalities.
     assert not torch.equal(hard[0][0], hard[0][1])
+    assert 0 < hard[0][0].sum() < hard[0][0].numel()
     assert not torch.equal(hard[0][:5], hard[1][:5])
     whole = torch.cat([part.flatten() for part in mixed])
     assert ((whole > 0) & (whole < 1)).all()
