@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from plait.core.errors import CellError, SchemaError, nearest
 from . import _cells
 from ._cells import Array, Files
 from ._dense import Dense, blocks, bools
-from ._labels import READ, SHAPE, as_label, is_number, parse_number
+from ._labels import READ, SHAPE, as_label, is_number, labels_of, parse_number
 from .quarantine import Quarantine, Quarantined
 from .schema import Modality, Schema
 
@@ -131,13 +131,29 @@ class Table:
         """
         self.column(name)
         column = pa.chunked_array([pa.array(list(values), pa.large_string())])
+        return self._changed({name: column}, [cell for cell in self.quarantine if cell.column != name])
+
+    def without_cells(self, modality: str, rows: Sequence[int] | Array) -> Table:
+        """The same rows, of which these have no cell of the modality."""
+        gone = np.isin(np.arange(len(self)), np.asarray(rows, np.int64))
+        left = pa.array(np.arange(len(self)), mask=gone)
+        columns = [name for name in self._modality(modality).columns if name in self.names]
+        return self._changed({name: self.column(name).take(left) for name in columns}, self.quarantine)
+
+    def labels(self, name: str) -> list[list[str] | None]:
+        """A column's cells as several labels each, [N]: lists, or text like 'a|b'; '|' alone is none, blank is None."""
+        return [labels_of(cell) for cell in self.column(name).to_pylist()]
+
+    def _changed(self, changes: Mapping[str, pa.ChunkedArray], quarantine: Iterable[Quarantined]) -> Table:
+        """The same rows with these columns, [N] each, instead of those of their names, or beside them."""
         columns = self.columns
-        if name in columns.column_names:
-            columns = columns.set_column(columns.column_names.index(name), name, column)
-        else:
-            columns = columns.append_column(name, column)
+        for name, column in changes.items():
+            if name in columns.column_names:
+                columns = columns.set_column(columns.column_names.index(name), name, column)
+            else:
+                columns = columns.append_column(name, column)
         other = Table(columns, self.schema, root=self._files.root, files=self._files.allowed, notes=self.notes)
-        other.quarantine = Quarantine(cell for cell in self.quarantine if cell.column != name)
+        other.quarantine = Quarantine(quarantine)
         other.quarantine.strict = self.quarantine.strict
         other._ids, other._duplicate_ids = self.ids, self._duplicate_ids
         return other
