@@ -83,7 +83,7 @@ class Faults(BaseModel):
         return self
 
 
-F = TypeVar("F", bound=Faults)
+F = TypeVar("F", bound=BaseModel)
 
 
 def checked(kind: type[F], knobs: Mapping[str, Any]) -> F:
