@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from made import quick, splits
 
+from plait.core.component import configure
 from plait.core.recipe import Recipe
 from plait.workflow.defaults import resolve
 from plait.workflow.evaluate import evaluate, single_models
@@ -104,7 +105,7 @@ def test_a_gap_is_found_and_its_cure_is_measured_with_means_of_other_rows(subjec
         assert moved["interval"][0] > 0
         assert moved["change"] == pytest.approx(moved["after"] - moved["before"])
     assert any("helps:" in said and "2 were shown to improve and 0 to worsen" in said for said in found.words)
-    assert any("--set objectives.info_nce.temperature=0.2" in said for said in found.words)
+    assert any("--set 'objectives.info_nce.temperature=[0.07, 0.35]'" in said for said in found.words)
 
 
 def test_means_of_the_judged_rows_are_not_used(subject):
@@ -192,17 +193,20 @@ def test_a_modality_with_all_but_one_row_in_one_point_is_no_error(subject):
     assert found.account["pairs"]["a~b"]["neighbours"] is None
 
 
-def test_a_fixed_temperature_is_raised_from_where_it_is_and_the_setting_exists(subject):
+def test_a_temperature_is_to_rise_from_where_it_is_and_the_setting_exists(subject):
     schema = subject.model.schema
-    fixed = resolve(schema, None, ("objectives.info_nce.temperature=0.3",))
-    subject.model.recipe = fixed
+    subject.model.recipe = resolve(schema, None, ("objectives.info_nce.temperature=0.3",))
     found = answer(planted(subject, shifted))
     assert found.account["temperatures"] == {"objectives.info_nce.temperature": 0.3}
     said = next(said for said in found.words if "--set" in said)
     assert "(it was 0.3)" in said
-    setting = said.partition("--set ")[2].partition(". ")[0]
-    assert setting == "objectives.info_nce.temperature=0.6"
-    assert resolve(schema, None, (setting,)).objectives["info_nce"]["temperature"] == 0.6
+    setting = said.partition("--set '")[2].partition("'")[0]
+    assert setting == "objectives.info_nce.temperature=[0.3, 1.5]"
+    advised = resolve(schema, None, (setting,))
+    given = advised.objectives["info_nce"]["temperature"]
+    assert configure("objectives", "info_nce", {"temperature": given}).temperature == (0.3, 1.5)
+    subject.model.recipe = advised
+    assert "--set" not in " ".join(answer(planted(subject, shifted)).words)
 
 
 def test_without_an_objective_that_has_a_temperature_none_is_advised(subject):
