@@ -486,6 +486,31 @@ def test_damaged_pages_of_a_parquet_file(tmp_path):
         read(path)
 
 
+def test_without_cells_takes_those_cells_alone_and_labels_are_read_as_targets_are() -> None:
+    schema = Schema(
+        modalities={
+            "v": Modality(kind="vector", columns=("v",)),
+            "t": Modality(kind="tabular", columns=("x", "z")),
+        },
+        ignored=("said",),
+    )
+    rows = [
+        {"v": [float(i), 1.0], "x": float(i), "z": None if i else 2.0, "said": said}
+        for i, said in enumerate(["p|q", "|", "", " r "])
+    ]
+    table = read(rows, schema).take([3, 2, 1, 0])
+    table.reject(0, "v", "is not to be used")
+    other = table.without_cells("v", [1, 3]).without_cells("t", [0])
+    assert {name: cells.tolist() for name, cells in other.present().items()} == {
+        "v": [False, False, True, False],
+        "t": [False, True, True, True],
+    }
+    assert table.present()["v"].tolist() == [False, True, True, True]
+    assert [cell[0] for cell in other.cells("v", [2])] == [1.0]
+    assert other.ids == table.ids
+    assert other.labels("said") == table.labels("said") == [["r"], None, [], ["p", "q"]]
+
+
 def test_with_column_changes_that_column_alone_and_forgets_its_quarantine() -> None:
     schema = Schema(
         modalities={"v": Modality(kind="vector", columns=("v",))},
