@@ -236,6 +236,25 @@ def test_training_improves_the_bound_and_generates_what_goes_together() -> None:
     assert torch.corrcoef(torch.stack([guess, truth]))[0, 1] > 0.6
 
 
+def test_the_factor_goes_from_first_to_beta_by_optimiser_steps_and_is_saved() -> None:
+    for first, beta, now in ((0.0, 2.0, [0.0, 0.5, 1.0, 1.5, 2.0, 2.0]), (3.0, 1.0, [3.0, 2.5, 2.0, 1.5, 1.0, 1.0])):
+        rows = tiny.batch(12, "abc", ("class",))
+        net = network(beta=beta, first=first, anneal=4).eval()
+        for weight in now:
+            assert torch.equal(bound(net, rows), bound(network(beta=weight).eval(), rows))
+            other = network(beta=beta, first=first, anneal=4)
+            other.load_state_dict(net.state_dict())
+            assert other.fusion.weight() == weight
+            net.fusion.keep(net(rows))
+        assert "fusion.steps" not in network(beta=beta).state_dict()
+
+
+def test_the_loop_counts_the_steps() -> None:
+    net = network(anneal=100)
+    tiny.train(tiny.step(net, {}), steps=7, size=16, targets=("class",), missing=0.0)
+    assert int(net.fusion.steps) == 7
+
+
 def test_too_many_modalities_are_refused() -> None:
     part = ConsensusPosterior()
     with pytest.raises(RecipeError, match=r"7 modalities have 2\^7 - 1 subsets"):

@@ -65,8 +65,11 @@ class ConsensusPosterior(Fusion):
     """correlation: r.  beta: factor of the divergences.  learn: whether shares of subsets are learned, or equal.
 
     entropy: lambda, in nats; beside how much the bounds of the subsets differ, it decides how unequal shares become.
+    anneal: optimiser steps over which the factor goes from `first` to beta.
     Refuses more than six modalities.  Term: bound.
     """
+
+    steps: Tensor
 
     idle = {"shares.*": "a subset that no sample has learns nothing, and of a single subset there is nothing to share"}
 
@@ -76,9 +79,14 @@ class ConsensusPosterior(Fusion):
         beta: NonNegative = 1.0,
         learn: bool = True,
         entropy: NonNegative = 10.0,
+        anneal: Annotated[int, Field(ge=0)] = 0,
+        first: NonNegative = 0.0,
     ) -> None:
         super().__init__()
         self.correlation, self.beta, self.learn, self.entropy = correlation, beta, learn, entropy
+        self.anneal, self.first = anneal, first
+        if anneal:
+            self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self.maps = Named()
         self.shares = NamedParameters()
 
@@ -112,6 +120,15 @@ class ConsensusPosterior(Fusion):
         q = Gaussian(mean, variance.log())
         return Fused(q.draw() if self.training else mean, rows, notes={"mean": mean, "log_var": q.log_var})
 
+    def weight(self) -> float:
+        """Beta now."""
+        left = max(0.0, 1 - int(self.steps) / self.anneal) if self.anneal else 0.0
+        return self.beta + (self.first - self.beta) * left
+
+    def keep(self, out: Outputs) -> None:
+        if self.anneal:
+            self.steps += 1
+
     def terms(self, out: Outputs, g: torch.Generator) -> Terms:
         """Of every sample that has anything."""
         has = torch.stack([self._has(out, name) for name in self.names], 1)
@@ -143,7 +160,7 @@ class ConsensusPosterior(Fusion):
         """-ELBO from what is there of a subset, [size]; every piece that the pass sees is to be decoded from it."""
         fused = alone.fused
         q = Gaussian(fused.notes["mean"], fused.notes["log_var"])
-        bound = fused.values.new_zeros(alone.size).index_copy(0, fused.rows, self.beta * q.divergence())
+        bound = fused.values.new_zeros(alone.size).index_copy(0, fused.rows, self.weight() * q.divergence())
         decoded = alone.decoded
         for name in self.names:
             if name in decoded and name in out.seen:
