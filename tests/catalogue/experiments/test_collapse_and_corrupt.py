@@ -1,4 +1,5 @@
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,6 +61,16 @@ def test_the_space_is_trained_and_b_teaches_no_head(monkeypatch):
     assert served.right(False, False) > 0.4
     assert np.allclose(fitted[0], served.learn[1], atol=1e-6)
     assert served.judge[0].min() > served.learn[0].max()
+
+
+def test_each_comparison_has_the_steps_that_it_names(monkeypatch):
+    monkeypatch.setattr(experiment, "Served", lambda *given: SimpleNamespace(right=lambda *steps: steps))
+    both, collapsed, noisy, neither = (True, True), (True, False), (False, True), (False, False)
+    assert experiment.both_and_neither(DRAW, 0) == (both, neither)
+    assert experiment.both_and_collapse(DRAW, 0) == (both, collapsed)
+    assert experiment.both_and_corrupt(DRAW, 0) == (both, noisy)
+    assert experiment.collapse_and_neither(DRAW, 0) == (collapsed, neither)
+    assert experiment.corrupt_and_neither(DRAW, 0) == (noisy, neither)
 
 
 def test_the_identities_hold():

@@ -41,6 +41,18 @@ def both_and_corrupt(draw: Draw, seed: int) -> tuple[float, float]:
     return served.right(True, True), served.right(False, True)
 
 
+def collapse_and_neither(draw: Draw, seed: int) -> tuple[float, float]:
+    """With the means removed alone, and in the space as it is."""
+    served = Served(draw, seed)
+    return served.right(True, False), served.right(False, False)
+
+
+def corrupt_and_neither(draw: Draw, seed: int) -> tuple[float, float]:
+    """With noise alone, and in the space as it is."""
+    served = Served(draw, seed)
+    return served.right(False, True), served.right(False, False)
+
+
 def identities() -> float:
     """Means of training rows after collapse, and what is changed of unit vectors by no mean and no noise."""
     rng = np.random.default_rng(0)
