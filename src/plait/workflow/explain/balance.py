@@ -35,7 +35,8 @@ METHOD = (
     "alone, over the rows of a batch that have it, in the parameters that all share (fusion and head), on separate "
     "batches of learned rows, with the weights as training left them (cosine below 0: a step that helps one harms the "
     "other; Yu et al., arXiv:2001.06782). That is the end of training, and says nothing of what happened on the way. "
-    "Intervals resample test rows, or for gradients batches, for the models as they are."
+    "Whether a pair is below 0 is a t-test over the batches, corrected for the pairs (Holm). Intervals resample "
+    "test rows, or for gradients batches, for the models as they are."
 )
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import t
 
 from plait.core.network import Network
 from plait.core.packed import together
 from plait.core.part import Head
 from plait.measures.bootstrap import mean_interval
+from plait.measures.multiple_testing import adjusted
 from plait.measures.trust.balance import gradient_conflict
 
 from .section import CannotSay, Grid
@@ -30,6 +34,7 @@ def gradients(subject: Subject) -> tuple[str, list[Grid], dict[str, Any]]:
     names, seed = subject.names, subject.seed
     cosine, alike = conflicts(subject, subject.model.network)
     pairs: list[dict[str, Any]] = []
+    looks: list[Array] = []
     for i, j in itertools.combinations(range(len(names)), 2):
         of = cosine[:, i, j][~np.isnan(cosine[:, i, j])]
         if len(of) > 1:
@@ -45,10 +50,13 @@ def gradients(subject: Subject) -> tuple[str, list[Grid], dict[str, Any]]:
                     "similarity": float(np.nanmean(alike[:, i, j])),
                 }
             )
+            looks.append(of)
     if not pairs:
         raise CannotSay("No two modalities had gradients to compare.")
+    for pair, p in zip(pairs, below_zero(looks), strict=True):
+        pair["p_corrected"] = float(p)
     pairs.sort(key=lambda pair: pair["cosine"])
-    against = [" and ".join(pair["pair"]) for pair in pairs if pair["interval"][1] < 0]
+    against = [" and ".join(pair["pair"]) for pair in pairs if pair["p_corrected"] < 0.05]
     if against:
         said = (
             f"With the weights as training left them, {listed(against[:3], 'as do')} pull the parts that all share "
@@ -73,6 +81,12 @@ def gradients(subject: Subject) -> tuple[str, list[Grid], dict[str, Any]]:
     ]
     head = ("pair", "cosine", "over batches", "below 0", "alike in length")
     return said, [Grid("Gradients in the shared parameters, at the end of training", head, lines)], {"gradients": pairs}
+
+
+def below_zero(looks: Sequence[Array]) -> Array:
+    """[T] chances of means as low as those of [b] cosines each if there were no conflict: t-tests, for T looks."""
+    errors = [max(1e-12, float(of.std(ddof=1)) / math.sqrt(len(of))) for of in looks]
+    return adjusted([t.cdf(of.mean() / e, len(of) - 1) for of, e in zip(looks, errors, strict=True)], "holm")
 
 
 def conflicts(subject: Subject, network: Network) -> tuple[Array, Array]:

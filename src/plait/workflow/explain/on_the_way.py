@@ -13,7 +13,6 @@ import numpy as np
 
 from plait.core.errors import DataError, RecipeError, RunError
 from plait.core.network import load_tensors
-from plait.measures.bootstrap import mean_interval
 from plait.report.figures import curves
 from plait.training import checkpoint
 from plait.training.loop import CHECKPOINT
@@ -22,7 +21,7 @@ from plait.training.stages import stages_of
 from ..evaluate import untrained
 from ..run import read_splits
 from ..train import train
-from .gradients import conflicts
+from .gradients import below_zero, conflicts
 from .section import CannotSay, Drawing, Grid, Part
 from .subject import Array, Subject
 from .wording import listed
@@ -33,8 +32,7 @@ MOMENTS = 10
 """At which the weights are looked at, about: the end of the first epoch, and then as far apart."""
 METHOD = (
     "On the way: the run's training, done once more with its seed and without the second training on validation rows; "
-    "after some of its epochs gradients are compared as at the end. An interval is of the batches at that moment; a "
-    "pair that is looked at many times is below 0 in one of 40 of them by chance alone."
+    "after some of its epochs gradients are compared as at the end; all pairs and moments are corrected together."
 )
 
 
@@ -46,8 +44,7 @@ def on_the_way(subject: Subject) -> Part:
         moments = _moments(subject)
     except (CannotSay, DataError, RecipeError, RunError) as why:
         return Part([f"How gradients were on the way cannot be said: {why}"])
-    pairs = [_pair(subject, i, j, moments) for i, j in itertools.combinations(range(len(subject.names)), 2)]
-    pairs = sorted((pair for pair in pairs if pair["epochs"]), key=lambda pair: min(pair["cosine"]))
+    pairs = sorted(_pairs(subject, moments), key=lambda pair: min(pair["cosine"]))
     if not pairs:
         return Part(["How gradients were on the way cannot be said: no two modalities had any to compare."])
     against = [pair for pair in pairs if pair["against"]]
@@ -107,18 +104,25 @@ def _moments(subject: Subject) -> dict[int, Array]:
     return found
 
 
-def _pair(subject: Subject, i: int, j: int, moments: Mapping[int, Array]) -> dict[str, Any]:
-    """Mean cosine at each moment with two batches that have both, and the epochs at which it is shown to be below 0."""
-    found = {epoch: of[~np.isnan(of)] for epoch, cosine in moments.items() for of in (cosine[:, i, j],)}
-    found = {epoch: of for epoch, of in found.items() if len(of) > 1}
-    intervals = [mean_interval(of, seed=subject.seed, exact=False) for of in found.values()]
-    return {
-        "pair": [subject.names[i], subject.names[j]],
-        "epochs": list(found),
-        "cosine": [float(of.mean()) for of in found.values()],
-        "interval": intervals,
-        "against": [epoch for epoch, interval in zip(found, intervals, strict=True) if interval[1] < 0],
+def _pairs(subject: Subject, moments: Mapping[int, Array]) -> list[dict[str, Any]]:
+    """Mean cosines at the moments at which two batches have both, and the moments at which they are below 0."""
+    names = subject.names
+    looks = {
+        (i, j, epoch): of[~np.isnan(of)]
+        for i, j in itertools.combinations(range(len(names)), 2)
+        for epoch, cosine in moments.items()
+        for of in (cosine[:, i, j],)
     }
+    looks = {where: of for where, of in looks.items() if len(of) > 1}
+    found: dict[tuple[int, int], dict[str, Any]] = {}
+    for ((i, j, epoch), of), p in zip(looks.items(), below_zero(list(looks.values())), strict=True):
+        pair = found.setdefault((i, j), {"pair": [names[i], names[j]], "epochs": [], "cosine": [], "p_corrected": []})
+        pair["epochs"].append(epoch)
+        pair["cosine"].append(float(of.mean()))
+        pair["p_corrected"].append(float(p))
+    for pair in found.values():
+        pair["against"] = [epoch for epoch, p in zip(pair["epochs"], pair["p_corrected"], strict=True) if p < 0.05]
+    return list(found.values())
 
 
 def _words(pair: Mapping[str, Any]) -> str:
