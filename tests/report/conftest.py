@@ -95,7 +95,7 @@ def made(kind="class", **changes):
     return Report(**{**parts, **changes})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def report():
     """Makes a report; any field can be given."""
     return made

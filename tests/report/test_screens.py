@@ -1,3 +1,5 @@
+from functools import cache
+
 import browser
 import numpy as np
 import pytest
@@ -25,11 +27,12 @@ QUESTIONS = [
 ]
 
 
-@pytest.fixture
-def seen(report, tmp_path):
-    """Opens a report with a long, wide and narrow thing of every kind."""
+@pytest.fixture(scope="module")
+def seen(report, tmp_path_factory):
+    """Opens a report with a long, wide and narrow thing of every kind, once for each width."""
     text = page(report("class", questions=QUESTIONS, warnings=["an_id_without_an_end" * 20]))
-    return lambda width: browser.look(text, width, tmp_path)
+    folder = tmp_path_factory.mktemp("screens")
+    return cache(lambda width: browser.look(text, width, folder))
 
 
 @pytest.mark.parametrize("width", [browser.DESK, browser.PHONE])

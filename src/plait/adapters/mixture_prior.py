@@ -28,6 +28,7 @@ from plait.core.outputs import Outputs
 from plait.core.packed import Packed, Tokens, together, tokens_of
 from plait.core.part import Adapter, Place, Spec, Terms
 from plait.core.random import seeded, spawn
+from plait.core.schedule import annealed
 
 
 def pull(posteriors: Sequence[tuple[Gaussian, Tensor]], size: int, alpha: float) -> Tensor:
@@ -84,8 +85,7 @@ class MixturePrior(Adapter):
 
     def weight(self) -> float:
         """Alpha now."""
-        left = max(0.0, 1 - int(self.steps) / self.anneal) if self.anneal else 0.0
-        return self.alpha + (1 - self.alpha) * left
+        return annealed(1.0, self.alpha, int(self.steps), self.anneal)
 
     def keep(self, out: Outputs) -> None:
         self.steps += 1

@@ -34,6 +34,7 @@ from plait.core.outputs import Outputs
 from plait.core.packed import Fused, Packed, Tokens, stack, together
 from plait.core.part import Fusion, Place, Spec, Terms
 from plait.core.random import seeded, spawn
+from plait.core.schedule import annealed
 
 from ._pooled import nobody, pooled
 
@@ -122,8 +123,7 @@ class ConsensusPosterior(Fusion):
 
     def weight(self) -> float:
         """Beta now."""
-        left = max(0.0, 1 - int(self.steps) / self.anneal) if self.anneal else 0.0
-        return self.beta + (self.first - self.beta) * left
+        return annealed(self.first, self.beta, int(self.steps), self.anneal) if self.anneal else self.beta
 
     def keep(self, out: Outputs) -> None:
         if self.anneal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from plait.data.splits import split
 from plait.data.table import Table
 from plait.training.checkpoint import WEIGHTS
 
-from .fingerprint import code_of
+from .defaults import resolve
+from .fingerprint import fingerprint, modules_of
 from .model import Model
 from .prepare import encode
 
@@ -35,13 +35,11 @@ class Workshop:
 
         It is kept in the cache folder: a search's trials share their teachers, and a run that goes on has them.
         """
-        from .defaults import resolve
         from .train import train
 
         seed = self.seed if seed is None else seed
         chosen = resolve(table.schema, recipe)
-        said = json.dumps([code_of(chosen), chosen.dump(), table.fingerprint(), seed], sort_keys=True)
-        key = hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+        key = fingerprint(modules_of(chosen), [chosen.dump(), table.fingerprint(), seed])
         folder = (cache_root() if self.cache is None else self.cache) / "fitted" / key[:2] / key
         if not (folder / WEIGHTS).exists():
             encoded = encode(table, chosen, cache=self.cache)

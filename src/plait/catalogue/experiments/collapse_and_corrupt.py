@@ -21,36 +21,34 @@ NOISE = math.sqrt(0.016)
 """Deviation of each entry of a unit vector in teaching the head, as in the authors' code."""
 COPIES = 5
 """Of each training row, with noise of its own; together they count as much as one."""
+Steps = tuple[bool, bool]
+"""Whether means are removed, and whether there is noise in teaching."""
+BOTH, COLLAPSE, CORRUPT, NEITHER = (True, True), (True, False), (False, True), (False, False)
 
 
 def both_and_neither(draw: Draw, seed: int) -> tuple[float, float]:
     """Accuracy on the modality that taught nothing: with both steps, and in the space as it is."""
-    served = Served(draw, seed)
-    return served.right(True, True), served.right(False, False)
+    return _served(draw, seed, BOTH, NEITHER)
 
 
 def both_and_collapse(draw: Draw, seed: int) -> tuple[float, float]:
     """With both steps, and with the means removed alone."""
-    served = Served(draw, seed)
-    return served.right(True, True), served.right(True, False)
+    return _served(draw, seed, BOTH, COLLAPSE)
 
 
 def both_and_corrupt(draw: Draw, seed: int) -> tuple[float, float]:
     """With both steps, and with noise alone."""
-    served = Served(draw, seed)
-    return served.right(True, True), served.right(False, True)
+    return _served(draw, seed, BOTH, CORRUPT)
 
 
 def collapse_and_neither(draw: Draw, seed: int) -> tuple[float, float]:
     """With the means removed alone, and in the space as it is."""
-    served = Served(draw, seed)
-    return served.right(True, False), served.right(False, False)
+    return _served(draw, seed, COLLAPSE, NEITHER)
 
 
 def corrupt_and_neither(draw: Draw, seed: int) -> tuple[float, float]:
     """With noise alone, and in the space as it is."""
-    served = Served(draw, seed)
-    return served.right(False, True), served.right(False, False)
+    return _served(draw, seed, CORRUPT, NEITHER)
 
 
 def identities() -> float:
@@ -84,3 +82,8 @@ class Served:
         weight = np.full(len(a), 1 / copies)
         head = LogisticRegression(max_iter=1000).fit(a, np.tile(self.y[rows], copies), weight)
         return float((head.predict(b) == self.y[judged]).mean())
+
+
+def _served(draw: Draw, seed: int, method: Steps, baseline: Steps) -> tuple[float, float]:
+    served = Served(draw, seed)
+    return served.right(*method), served.right(*baseline)

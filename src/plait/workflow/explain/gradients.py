@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import t
+from scipy.special import stdtr
 
 from plait.core.network import Network
 from plait.core.packed import together
@@ -33,28 +33,23 @@ def gradients(subject: Subject) -> tuple[str, list[Grid], dict[str, Any]]:
     """Whether modalities pull the shared parameters apart.  CannotSay if they share none, or on few rows."""
     names, seed = subject.names, subject.seed
     cosine, alike = conflicts(subject, subject.model.network)
-    pairs: list[dict[str, Any]] = []
-    looks: list[Array] = []
-    for i, j in itertools.combinations(range(len(names)), 2):
-        of = cosine[:, i, j][~np.isnan(cosine[:, i, j])]
-        if len(of) > 1:
-            pairs.append(
-                {
-                    "pair": [names[i], names[j]],
-                    "cosine": float(of.mean()),
-                    "interval": mean_interval(of, seed=seed, exact=False),
-                    "lowest": float(of.min()),
-                    "highest": float(of.max()),
-                    "below": int((of < 0).sum()),
-                    "batches": len(of),
-                    "similarity": float(np.nanmean(alike[:, i, j])),
-                }
-            )
-            looks.append(of)
-    if not pairs:
+    looks = between(cosine)
+    if not looks:
         raise CannotSay("No two modalities had gradients to compare.")
-    for pair, p in zip(pairs, below_zero(looks), strict=True):
-        pair["p_corrected"] = float(p)
+    pairs: list[dict[str, Any]] = [
+        {
+            "pair": [names[i], names[j]],
+            "cosine": float(of.mean()),
+            "interval": mean_interval(of, seed=seed, exact=False),
+            "lowest": float(of.min()),
+            "highest": float(of.max()),
+            "below": int((of < 0).sum()),
+            "batches": len(of),
+            "similarity": float(np.nanmean(alike[:, i, j])),
+            "p_corrected": float(p),
+        }
+        for ((i, j), of), p in zip(looks.items(), below_zero(list(looks.values())), strict=True)
+    ]
     pairs.sort(key=lambda pair: pair["cosine"])
     against = [" and ".join(pair["pair"]) for pair in pairs if pair["p_corrected"] < 0.05]
     if against:
@@ -86,7 +81,14 @@ def gradients(subject: Subject) -> tuple[str, list[Grid], dict[str, Any]]:
 def below_zero(looks: Sequence[Array]) -> Array:
     """[T] chances of means as low as those of [b] cosines each if there were no conflict: t-tests, for T looks."""
     errors = [max(1e-12, float(of.std(ddof=1)) / math.sqrt(len(of))) for of in looks]
-    return adjusted([t.cdf(of.mean() / e, len(of) - 1) for of, e in zip(looks, errors, strict=True)], "holm")
+    return adjusted([stdtr(len(of) - 1, of.mean() / e) for of, e in zip(looks, errors, strict=True)], "holm")
+
+
+def between(cosine: Array) -> dict[tuple[int, int], Array]:
+    """[b, M, M] of batches -> {two modalities: [b] of the batches that have both, if there are two}."""
+    pairs = itertools.combinations(range(cosine.shape[1]), 2)
+    found = {(i, j): of[~np.isnan(of)] for i, j in pairs for of in (cosine[:, i, j],)}
+    return {pair: of for pair, of in found.items() if len(of) > 1}
 
 
 def conflicts(subject: Subject, network: Network) -> tuple[Array, Array]:

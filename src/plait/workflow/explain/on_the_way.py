@@ -21,7 +21,7 @@ from plait.training.stages import stages_of
 from ..evaluate import untrained
 from ..run import read_splits
 from ..train import train
-from .gradients import below_zero, conflicts
+from .gradients import below_zero, between, conflicts
 from .section import CannotSay, Drawing, Grid, Part
 from .subject import Array, Subject
 from .wording import listed
@@ -107,15 +107,9 @@ def _moments(subject: Subject) -> dict[int, Array]:
 def _pairs(subject: Subject, moments: Mapping[int, Array]) -> list[dict[str, Any]]:
     """Mean cosines at the moments at which two batches have both, and the moments at which they are below 0."""
     names = subject.names
-    looks = {
-        (i, j, epoch): of[~np.isnan(of)]
-        for i, j in itertools.combinations(range(len(names)), 2)
-        for epoch, cosine in moments.items()
-        for of in (cosine[:, i, j],)
-    }
-    looks = {where: of for where, of in looks.items() if len(of) > 1}
+    looks = [(epoch, i, j, of) for epoch, cosine in moments.items() for (i, j), of in between(cosine).items()]
     found: dict[tuple[int, int], dict[str, Any]] = {}
-    for ((i, j, epoch), of), p in zip(looks.items(), below_zero(list(looks.values())), strict=True):
+    for (epoch, i, j, of), p in zip(looks, below_zero([of for *_, of in looks]), strict=True):
         pair = found.setdefault((i, j), {"pair": [names[i], names[j]], "epochs": [], "cosine": [], "p_corrected": []})
         pair["epochs"].append(epoch)
         pair["cosine"].append(float(of.mean()))
