@@ -361,7 +361,7 @@ class Figures:
         differences = np.array([np.mean(one[row]) - np.mean(two[row]) for row in one])
         found = of_rows(differences, groups[list(one)])
         low, high = found.interval
-        return {"mean": found.difference, "low": low, "high": high, "resolution": found.resolution}
+        return {"mean": found.difference, "low": low, "high": high, "resolution": found.seen_from()}
 
     def by_folds(self, first: str, second: str) -> dict[str, float]:
         """NaN for the ends if there is but one fold."""

@@ -19,7 +19,7 @@ def test_rows_are_averaged_over_repeats_before_they_are_compared() -> None:
     groups = np.array(["a", "b", "b"])
     expected = of_rows(np.array([1.0, 0.5, 0.5]), groups)
     low, high = expected.interval
-    told = {"mean": expected.difference, "low": low, "high": high, "resolution": expected.resolution}
+    told = {"mean": expected.difference, "low": low, "high": high, "resolution": expected.seen_from()}
     assert figures.by_rows("one", "two", groups) == pytest.approx(told)
     assert figures.mean("one") == pytest.approx(5 / 6)
 

@@ -7,7 +7,8 @@ from plait.catalogue.verdict import Estimate
 
 def found(*tests, measure="accuracy", higher=True, resolution=0.024, picked=None, control="late fusion"):
     """tests: (name, difference, half an interval, p_corrected)."""
-    made = [Contrast(a, control, Estimate(d, half / 1.96, 10**6), p) for a, d, half, p in tests]
+    estimates = [(a, Estimate(d, half / 1.96, 10**6), p) for a, d, half, p in tests]
+    made = [Contrast(a, control, one, p, one.seen_from(len(tests))) for a, one, p in estimates]
     names = [a for a, *_ in tests if a not in ("best single", "concatenation")]
     rows = [Row(control, Estimate(0.8, 0.01, 9), None)]
     return Compared(
@@ -37,7 +38,7 @@ def test_a_loss_is_said_as_plainly():
 def test_what_was_not_shown_says_what_could_have_been_seen():
     words = said(("best single", -0.01, 0.02, 0.6), PLAIN)
     assert "was not shown to differ from the best single modality (image): 1.0 points (95 % -1.0 to 3.0)" in words
-    assert "a difference of 2.9 points could have been seen" in words
+    assert "a difference of 3.1 points could have been seen" in words
 
 
 def test_what_only_stands_by_itself_is_not_called_shown():

@@ -42,7 +42,7 @@ def test_repeating_every_row_within_its_group_changes_nothing():
     values = np.random.default_rng(1).normal(0, 1, 30)
     once, thrice = of_rows(values, np.arange(30)), of_rows(np.repeat(values, 3), np.repeat(np.arange(30), 3))
     assert (thrice.difference, *thrice.interval) == pytest.approx((once.difference, *once.interval))
-    assert thrice.resolution == pytest.approx(once.resolution)
+    assert thrice.seen_from() == pytest.approx(once.seen_from())
 
 
 def test_groups_that_move_together_widen_it():
@@ -168,10 +168,21 @@ def test_a_two_sided_p_is_that_of_the_t_test():
 
 
 @pytest.mark.parametrize("tests", [1, 8])
-def test_what_could_be_seen_is_seen_in_four_of_five_cases(tests):
-    found = Estimate(0.0, 1.0, 10**6)
-    size = found.seen_from(tests)
-    drawn = np.random.default_rng(6).normal(size, 1, 20_000)
-    level = 0.05 / tests
-    assert np.mean(2 * stats.norm.sf(np.abs(drawn)) < level) == pytest.approx(0.8, abs=0.01)
-    assert Estimate(0.0, 1.0, 10**6).seen_from(1) == pytest.approx(found.resolution, abs=0.01)
+@pytest.mark.parametrize("units", [3, 5, 20, 400])
+def test_what_could_be_seen_is_found_in_four_of_five_cases(units, tests):
+    """The promise is about intervals as they are made, from as many units, whose spread nobody knows."""
+    draws = np.random.default_rng(6).normal(0, 1, (4_000, units))
+    size = Estimate(0.0, 1 / np.sqrt(units), units - 1).seen_from(tests)
+    p = np.array([of_runs(drawn).p for drawn in draws + size])
+    assert np.mean(p < 0.05 / tests) == pytest.approx(0.8, abs=0.02)
+
+
+def test_few_units_see_less_than_a_normal_distribution_says():
+    seen = {df: Estimate(0.0, 1.0, df).seen_from() for df in (2, 4, 10**6)}
+    assert seen == pytest.approx({2: 5.65, 4: 3.76, 10**6: 2.80}, abs=0.01)
+
+
+def test_no_worthwhile_gain_is_said_only_where_one_would_have_been_found():
+    """3 standard errors are a margin that many units resolve, and five do not."""
+    assert judge(Estimate(0.01, 0.02 / 3, 400), "higher", 0.02) == ("unclear", "no worthwhile gain")
+    assert judge(Estimate(0.01, 0.02 / 3, 4), "higher", 0.02) == ("unclear", "underpowered")

@@ -57,16 +57,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Contrast:
-    """a minus b, b the control.  p_corrected: by Holm, over all tests."""
+    """a minus b, b the control.  p_corrected: by Holm, over all tests.  resolution: what the strictest of them finds."""
 
     a: str
     b: str
     found: Estimate
     p_corrected: float
+    resolution: float
 
     def account(self) -> dict[str, Any]:
         said = {"a": self.a, "b": self.b, "difference": self.found.difference, "interval": self.found.interval}
-        return said | {"p": self.found.p, "p_corrected": self.p_corrected, "resolution": self.found.resolution}
+        return said | {"p": self.found.p, "p_corrected": self.p_corrected, "resolution": self.resolution}
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ def compare(
     paid["ensemble"] = _sum([paid[arm] for arm in who.alone])
     rises = higher(asked, about.kind)
     tests = _tests(results, control, [arm for arm in results.judged if arm != control])
-    seen = [test.found.seen_from(len(tests)) for test in tests if test.a in who.asked]
+    seen = [test.resolution for test in tests if test.a in who.asked]
     rows = [Row(arm, results.level(arm), paid.get(arm)) for arm in results.judged]
     rows.sort(key=lambda row: -row.level.difference if rises else row.level.difference)
     order = [row.recipe for row in rows]
@@ -279,7 +280,10 @@ def _sum(each: Sequence[Cost]) -> Cost:
 def _tests(results: Results, control: str, others: Sequence[str]) -> list[Contrast]:
     found = [results.difference(other, control)[0] for other in others]
     raised = adjusted([one.p for one in found], "holm")
-    return [Contrast(a, control, one, float(p)) for a, one, p in zip(others, found, raised, strict=True)]
+    return [
+        Contrast(a, control, one, float(p), one.seen_from(len(found)))
+        for a, one, p in zip(others, found, raised, strict=True)
+    ]
 
 
 def _picked(results: Results, names: Sequence[str], repeats: int, rises: bool) -> Picked | None:

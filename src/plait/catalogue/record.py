@@ -70,7 +70,7 @@ def recorded(
         "reason": reason,
         "difference": found.difference,
         "interval": list(found.interval),
-        "resolution": found.resolution,
+        "resolution": found.seen_from(),
         "gates": checked,
         "attempt": attempt,
         "seconds": time.perf_counter() - began,

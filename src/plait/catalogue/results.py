@@ -74,7 +74,7 @@ class Results:
         return found if self.ground.made else len(np.unique(self.ground.groups[differs]))
 
     def noise(self, arm: str) -> float | None:
-        """By how much an arm differs from itself with other seeds in 19 of 20 cases: 1.96 sqrt(2) s / sqrt(U S).
+        """By how much an arm may well differ from itself with other seeds: 1.96 standard errors, sqrt(2) s / sqrt(U S).
 
         None of a made table: each draw has a seed of its own, so the interval has it already.
         """

@@ -79,7 +79,7 @@ def _gain(found: Compared, test: Contrast, turned: bool = False) -> tuple[float,
 
 
 def _seen(gain: float, low: float, high: float, test: Contrast, found: Compared) -> str:
-    seen, could = (amount(value, found.measure) for value in (gain, test.found.resolution))
+    seen, could = (amount(value, found.measure) for value in (gain, test.resolution))
     # An interval is of one test, and there are many.
     alone = f" by itself, not among {len(found.tests)} tests" if low > 0 or high < 0 else ""
     return f"{seen} ({_range(low, high, found)}{alone}), and a difference of {could} could have been seen"
