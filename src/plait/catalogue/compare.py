@@ -57,7 +57,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Contrast:
-    """a minus b, b the control.  p_corrected: by Holm, over all tests.  resolution: what the strictest of them finds."""
+    """a minus b, b the control.  p_corrected: by Holm, over all tests.  resolution: what the strictest of them sees.
+    """
 
     a: str
     b: str
