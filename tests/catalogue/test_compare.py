@@ -112,7 +112,9 @@ def test_a_budget_drops_whole_repeats_of_everyone(small, monkeypatch):
     assert quick(source, repeats=2).repeats == 2
     short = quick(source, repeats=2, budget=1e-6)
     assert short.repeats == 1
-    assert "1 of 2 repeats fit" in " ".join(short.notes)
+    assert "1 of 2 repeats done: more do not fit 1e-06 minutes." in " ".join(short.notes)
+    with pytest.raises(DataError, match="more than 0"):
+        quick(source, repeats=2, budget=0)
     with pytest.raises(DataError, match="leave --repeats out"):
         quick({**source, "t": list(range(75))}, repeats=2, time="t", ignore=["t"])
 

@@ -8,6 +8,7 @@ def test_nearest() -> None:
     assert nearest("fussion", ["fusion", "heads"]) == " Did you mean 'fusion'?"
     assert nearest("zzz", ["b", "a"]) == " Known: a, b."
     assert nearest("zzz", []) == ""
+    assert nearest("acc", ["accuracy", "auc"]) == " Did you mean 'accuracy'?"
 
 
 def test_a_missing_extra_is_named() -> None:

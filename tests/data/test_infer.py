@@ -1,4 +1,5 @@
 import json
+import re
 from datetime import date, datetime
 
 import numpy as np
@@ -49,6 +50,25 @@ def test_columns_of_bytes():
     assert kind([b"some words"] * N).kind == "text"
     assert kind([b"\0\1\2"] * N) is None
     assert kind([{"bytes": b"OggS", "path": None}] * N).kind == "audio"
+
+
+@pytest.mark.parametrize(
+    ("cells", "why"),
+    [
+        ([f"pics/{i}.png" for i in range(N)], "there is no /.*pics/0.png"),
+        (["a.wav", "b.wav"] * (N // 2), "none of its .wav files is there"),
+        ([f"https://example.org/{i}.jpg" for i in range(N)], "is a URL"),
+    ],
+)
+def test_a_column_of_files_that_are_not_there_is_said_to_be_one(cells, why):
+    table = read({"photo": cells, "size": [0.5, 1.5] * (N // 2)})
+    assert list(table.schema.modalities) == ["tabular"]
+    assert any(re.match(rf"photo: ignored .*{why}", note) for note in table.notes), table.notes
+
+
+def test_words_of_which_some_end_like_files_are_words():
+    table = read({"note": [f"see {i}.png" if i % 2 else f"all fine with {i}" for i in range(N)]})
+    assert table.schema.modalities["note"].kind == "text"
 
 
 def test_columns_of_paths_need_a_file_that_exists(tmp_path):
@@ -191,14 +211,22 @@ def test_a_group_is_kept_whatever_else_its_column_is(more):
     assert found.group == "family"
 
 
-def test_a_group_that_is_to_be_ignored_is_nothing_to_learn_from():
+@pytest.mark.parametrize(
+    ("more", "learned_from"),
+    [({}, False), ({"ignore": ["family"]}, False), ({"kinds": {"family": "category"}}, True)],
+)
+def test_a_group_is_learned_from_only_where_its_kind_is_said(more, learned_from):
+    """No other part has its values, so that they teach nothing that could be used there."""
+    table = read({"family": ["a", "b"] * N, "size": [0.5, 1.5] * N}, group="family", **more)
+    columns = {column for modality in table.schema.modalities.values() for column in modality.columns}
+    assert columns == ({"size", "family"} if learned_from else {"size"})
+    assert any("family: not learned from" in note for note in table.notes) == (more == {})
+
+
+def test_a_schema_that_has_its_group_as_a_modality_keeps_it():
     source = {"family": ["a", "b"] * N, "size": [0.5, 1.5] * N}
-    columns = [
-        modality.columns for modality in read(source, group="family", ignore=["family"]).schema.modalities.values()
-    ]
-    assert columns == [("size",)]
-    found = read(source, group="family").schema
-    assert "family" in {column for modality in found.modalities.values() for column in modality.columns}
+    given = read(source, kinds={"family": "category"}).schema
+    assert read(source, given, group="family").schema.modalities == given.modalities
 
 
 def test_rows_to_predict_need_no_split_column():

@@ -25,9 +25,9 @@ def test_saved_figures_stand_alone_and_show_no_cell(tmp_path, report):
         assert "<image" not in text
 
 
-def test_the_kept_epoch_is_the_best_on_validation(report):
-    history = [{"validation/accuracy": v, "train/loss": 1.0} for v in (0.2, 0.9, 0.9, 0.3)]
-    flat = [{**h, "validation/accuracy": 0.5} for h in history]
-    assert "kept" in drawings(report(history=history))["measure"]
-    assert drawings(report(history=flat))["loss"] != drawings(report(history=history))["loss"]
-    assert "kept" not in drawings(report(history=[{"train/loss": 1.0}]))["loss"]
+def test_the_kept_epoch_is_marked(report):
+    history = [{"epoch": i, "validation/accuracy": v, "train/loss": 1.0} for i, v in enumerate((0.2, 0.9, 0.9, 0.3))]
+    best, last = (drawings(report(history=history, kept=at)) for at in (1, 3))
+    assert "kept" in best["measure"]
+    assert best["loss"] != last["loss"]
+    assert "kept" not in drawings(report(history=history))["loss"]

@@ -33,6 +33,24 @@ def test_the_headline_admits_when_fusion_is_not_better(against):
     )
 
 
+@pytest.mark.parametrize(
+    ("gain", "expected"),
+    [
+        ([0.02, 0.09], ", and beats the best single modality, caption: 88.3 % against 84.0 % on its 188 rows."),
+        ([-0.02, 0.1], "; that it beats the best single modality, caption, was not shown: 88.3 % against 84.0 % on"),
+    ],
+)
+def test_the_headline_calls_a_gain_shown_only_where_its_interval_says_so(against, gain, expected):
+    single = {"accuracy": 0.84, "rows": 188, "fused": {"accuracy": 0.883}, "gain": {"accuracy": gain}}
+    assert expected in said(headline(against({"caption": single}))[0])
+
+
+def test_rows_without_a_label_are_not_counted_among_those_that_were_judged(report):
+    test = {"test": {"accuracy": 0.9}, "rows": 36, "labelled": {"label": 34}}
+    found = report(evaluation=test)
+    assert "90 % accuracy on 34 labelled test rows" in said(headline(found)[0])
+
+
 def test_few_rows_do_not_make_a_best_modality(against):
     single = {"sound": {"accuracy": 1.0, "rows": 9}, "caption": {"accuracy": 0.8, "rows": 188}}
     assert best_single(against(single)) == "caption"

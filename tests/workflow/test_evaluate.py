@@ -183,11 +183,52 @@ def test_own_rows_are_refused_when_the_data_changed(tmp_path):
     assert any("not known" in note for note in notes)
 
 
+def test_a_table_that_was_moved_is_known_again(tmp_path):
+    """By its content: figures are of its test rows, not of those that were learned from."""
+    path = write(tmp_path / "items.parquet", {**columns(60), "part": splits(60)})
+    model = quick(path, out=tmp_path / "run", split="part", settings=("training.epochs=1",)).model
+    before = evaluate(model, singles=False)
+    moved = path.rename(tmp_path / "elsewhere.parquet")
+    with pytest.raises(RunError, match=f"moved.*plait evaluate {tmp_path / 'run'} DATA"):
+        evaluate(model)
+    # Single models are trained from the table that is given.
+    after = evaluate(Model.load(tmp_path / "run"), moved)
+    assert (after.test, after.rows, after.own) == (before.test, 12, True)
+    assert set(after.single) == {"sensor", "caption", "tabular"}
+    assert after.notes == ["The model was fitted on this table: these are its 12 test rows."]
+    assert json.loads((tmp_path / "run/evaluation.json").read_text()) == after.account()
+    other = evaluate(model, columns(20, seed=9), singles=False)
+    assert (other.rows, other.own) == (20, False)
+
+
+def test_a_model_that_was_not_saved_is_judged_on_rows_that_it_did_not_learn_from():
+    data = columns(60)
+    fitted = quick(data, settings=("training.epochs=1",))
+    found = evaluate(fitted.model, data, singles=False)
+    assert found.rows == len(fitted.splits["test"]) < 60
+    assert found.test == pytest.approx(fitted.metrics["test"])
+    assert any("fitted on this table" in note for note in found.notes)
+    changed = {**data, "caption": ["a red bird"] * 60}
+    assert evaluate(fitted.model, changed, singles=False).rows == 60
+    bare = {name: values for name, values in data.items() if name != "label"}
+    assert evaluate(fitted.model, bare, singles=False).rows == 60
+
+
+def test_rows_without_a_label_are_counted(run):
+    data = columns(30, seed=6)
+    data["label"] = [None if i % 3 == 0 else label for i, label in enumerate(data["label"])]
+    found = evaluate(run.model, data, singles=False)
+    assert (found.rows, found.labelled) == (30, {"label": 20})
+
+
 def test_data_in_memory_must_be_given_again(tmp_path):
     model = quick(columns(40), out=tmp_path / "run", settings=("training.epochs=1",)).model
     with pytest.raises(RunError, match="in memory"):
         evaluate(model)
-    notes = evaluate(model, columns(40)).notes
+    found = evaluate(model, columns(40))
+    assert found.own
+    assert set(found.single) == {"sensor", "caption", "tabular"}
+    notes = evaluate(quick(columns(40), settings=("training.epochs=1",)).model, columns(40)).notes
     assert any("No single-modality models" in note for note in notes)
 
 

@@ -53,6 +53,19 @@ def test_a_report_says_what_the_run_was(run):
     assert "validation/label/accuracy" in found.history[0]
 
 
+@pytest.mark.parametrize("monitor", ["last", "label/accuracy"])
+def test_the_kept_epoch_is_the_one_whose_weights_the_model_has(tmp_path, monitor):
+    settings = (f"training.monitor={monitor}", "training.refit=false", "training.epochs=6")
+    fitted = quick({**columns(60), "part": splits(60)}, split="part", out=tmp_path / "run", settings=settings)
+    found = built(fitted)
+    if monitor == "last":
+        assert found.kept == 5
+        return
+    seen = [(line["validation/label/accuracy"], -line["validation/loss"]) for line in found.history]
+    assert found.kept == seen.index(max(seen))
+    assert fitted.metrics["validation"]["accuracy"] == pytest.approx(seen[found.kept][0])
+
+
 def test_queries_are_chosen_without_looking_at_what_is_found(run):
     found = built(run).searches
     assert [[cell.modality for cell in search.query] for search in found] == [["caption"], ["photo"]]
@@ -94,7 +107,7 @@ def test_the_page_stands_alone_and_is_the_same_written_anew(run):
 def test_evaluating_brings_single_models_into_the_report(run):
     evaluate(Model.load(run.model.folder))
     page = (run.model.folder / report.REPORT).read_text()
-    assert "What each modality is worth" in page
+    assert "Each modality alone" in page
     assert "alone" in page
 
 

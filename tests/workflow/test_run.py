@@ -54,6 +54,18 @@ def test_a_run_goes_on_with_its_data_and_thread_count_alone(tmp_path, table):
         again(tmp_path, read(columns(10, seed=1), target="label"))
 
 
+def test_of_a_run_that_was_refused_no_folder_is_left(tmp_path):
+    with pytest.raises(ValueError, match="no"), locked(tmp_path / "new"):
+        raise ValueError("no")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "old").mkdir()
+    with locked(tmp_path / "old"):
+        pass
+    with locked(tmp_path / "begun"):
+        (tmp_path / "begun/config.yaml").write_text("a: 1")
+    assert {path.name for path in tmp_path.iterdir()} == {"old", "begun"}
+
+
 def test_a_lock_keeps_others_out_and_is_given_back(tmp_path):
     with locked(tmp_path / "run"), pytest.raises(RunError, match="Another process"), locked(tmp_path / "run"):
         raise AssertionError("two hold the lock")

@@ -57,8 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Contrast:
-    """a minus b, b the control.  p_corrected: by Holm, over all tests.  resolution: what the strictest of them sees.
-    """
+    """a minus b, b the control.  p_corrected: by Holm, over all tests.  resolution: what the strictest of them sees."""
 
     a: str
     b: str
@@ -179,8 +178,11 @@ def compare(
     time: a column, so that later rows judge what was learned from earlier ones.  settings: of all recipes.
     What was trained before comes from the cache: a second call goes on where the first one was stopped.
 
-    DataError if the table has no target or is too small, RecipeError if a named recipe does not fit it.
+    DataError if the table has no target or is too small, RecipeError if a named recipe does not fit it, or the target
+    has no such measure.
     """
+    if budget is not None and budget <= 0:
+        raise DataError(f"A budget is in minutes and more than 0, found {budget:g}.")
     how = {
         "schema": schema,
         "target": target,
@@ -193,6 +195,7 @@ def compare(
     where = ground(source, how, time=time, k=folds, seed=seed)
     name, about = next(iter(where.grounds.schema.targets.items()))
     measure = measure or scores.of(about.kind).main
+    scores.check(about.kind, measure)
     tag, asked = ("compare", seed), f"test/{measure}"
     first = key(*tag, "search", 0) % 2**31
     who = contenders(where, asked, first, recipes=recipes, family=family, quick=quick, settings=list(settings))
@@ -222,7 +225,9 @@ def compare(
     rows = [Row(arm, results.level(arm), paid.get(arm)) for arm in results.judged]
     rows.sort(key=lambda row: -row.level.difference if rises else row.level.difference)
     order = [row.recipe for row in rows]
-    notes = [f"{fitting} of {repeats} repeats fit {budget:g} minutes."] if budget and fitting < repeats else []
+    notes = []
+    if budget is not None and fitting < repeats:
+        notes.append(f"{fitting} of {repeats} repeats done: more do not fit {budget:g} minutes.")
     return Compared(
         target=name,
         measure=measure,

@@ -49,9 +49,9 @@ def _plain(found: Compared, test: Contrast) -> str:
         word, size = ("better", gain) if gain > 0 else ("worse", -gain)
         ends = (low, high) if gain > 0 else (-high, -low)
         by = f"{amount(size, found.measure)} ({_range(*ends, found)})"
-        return f"{KNOWN['concatenation'].capitalize()} is {word} by {by}."
+        return f"{KNOWN['concatenation'].capitalize()} is {word} than {KNOWN[LATE]} by {by}."
     seen = _seen(gain, low, high, test, found)
-    return f"{KNOWN['concatenation'].capitalize()} was not shown to differ from it: {seen}."
+    return f"{KNOWN['concatenation'].capitalize()} was not shown to differ from {KNOWN[LATE]}: {seen}."
 
 
 def _recipes(found: Compared, tests: list[Contrast]) -> Iterator[str]:

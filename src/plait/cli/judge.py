@@ -26,7 +26,7 @@ def compare(
     folds: Annotated[int, typer.Option(min=2, metavar="N", help="Folds of the rows.")] = 5,
     repeats: Annotated[int, typer.Option(min=1, metavar="R", help="How often the rows are cut into folds.")] = 1,
     budget: Annotated[
-        float | None, typer.Option(min=0, metavar="MINUTES", help="Roughly; drops repeats of all recipes.")
+        float | None, typer.Option(metavar="MINUTES", help="Roughly; drops repeats of all recipes.")
     ] = None,
     trials: Annotated[int, typer.Option(min=1, metavar="N", help="Settings that each recipe tries in each fold.")] = 16,
     time: Annotated[
@@ -98,7 +98,7 @@ def explain(
         typer.Option(metavar="A,B,...", help="Of worth, interactions, space, dependence, balance, trust, robustness."),
     ] = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Also damaged cells, and what takes models trained anew.")
+        bool, typer.Option("--deep", help="Also damaged cells, and models trained anew: minutes to hours.")
     ] = False,
     by: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Groups that are to be treated alike: are they?")
@@ -117,4 +117,4 @@ def explain(
         asked = None if sections is None else [name.strip() for name in sections.split(",") if name.strip()]
         found = ask(Model.load(run), data, sections=asked, deep=deep, by=by, seed=seed, progress=screen.progress)
         account = plain(found.account())
-    screen.show(account, *show.explained(account), show.where(run))
+    screen.show(account, *show.explained(account), show.where(run) if found.own else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from rich.console import RenderableType
@@ -92,6 +92,7 @@ def compared(account: Mapping[str, Any], out: Path | None) -> Renderables:
     return [
         _titled(f"Compared by {account['target']}", account["words"]),
         _table(f"{account['trials']} trials each, judged {folds} times", head, lines),
+        _line("seconds: of one training, which depends on what else the machine did; no costs: it trains no network"),
         _list("Left out", [f"{name}: {why}" for name, why in account["left_out"].items()]),
         _list("Notes", account["notes"]),
         _line(f"Written: {out / 'compare.json'}, {out / 'forest.svg'}" if out else ""),
@@ -135,8 +136,11 @@ def evaluation(account: Mapping[str, Any]) -> Renderables:
         for pair, f in account["retrieval"].items()
     ]
     calibration = account["calibration"]
+    labelled = [
+        f"{n} with a label in {name}" for name, n in account.get("labelled", {}).items() if n != account["rows"]
+    ]
     return [
-        _table(f"Test, {account['rows']} rows", ("measure", "value", "95 % interval"), test),
+        _table(", ".join([f"Test, {account['rows']} rows", *labelled]), ("measure", "value", "95 % interval"), test),
         _table(
             f"Each modality alone ({main}, on the rows that have it)",
             ("modality", "rows", "alone", "fused", "fused minus alone"),
@@ -317,12 +321,13 @@ def _brief(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(title: str, head: Sequence[str], lines: Sequence[Sequence[Any]]) -> Table | None:
-    """None without lines.  A column of numbers stands on the right."""
+    """None without lines.  Numbers stand on the right; the first column, which names the line, stays whole."""
     if not lines:
         return None
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
-    for name, values in zip(head, zip(*lines, strict=True), strict=True):
-        table.add_column(name, justify="right" if all(isinstance(v, int) for v in values) else "left", overflow="fold")
+    for at, (name, values) in enumerate(zip(head, zip(*lines, strict=True), strict=True)):
+        side: Literal["left", "right"] = "right" if all(isinstance(v, int) for v in values) else "left"
+        table.add_column(name, justify=side, overflow="fold", no_wrap=at == 0)
     for line in lines:
         table.add_row(*(Text(str(value)) for value in line))
     return table

@@ -32,7 +32,7 @@ def evaluate(
         model = Model.load(run)
         found = assess(model, data, singles=single, seed=seed, progress=screen.progress, watch=screen.watch)
         account = found.account()
-    screen.show(account, *show.evaluation(account), show.where(run) if data is None else None)
+    screen.show(account, *show.evaluation(account), show.where(run) if found.own else None)
 
 
 def predict(run: options.Run, data: options.Data, out: Out, as_json: options.Json = False) -> None:

@@ -45,7 +45,8 @@ class MissingExtra(PlaitError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or the list of what there is; ready to append to a message."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    begun = [one for one in known if name and one.startswith(name)]
+    close = begun if len(begun) == 1 else difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f" Did you mean {close[0]!r}?"
     return f" Known: {', '.join(known)}." if known else ""

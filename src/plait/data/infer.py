@@ -36,6 +36,8 @@ FEW = 20
 IMAGES = {"png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "svg"}
 SOUNDS = {"wav", "ogg", "flac", "mp3", "oga", "opus"}
 ARRAYS = {"npy", "json", "csv"}
+PATHS = 0.9
+"""Share of cells that end like files from which on a column is one of paths."""
 ID = re.compile(r"(^|[_. -])(id|ids|idx|index|key|uuid|guid)$", re.IGNORECASE)
 ROLES = (*KINDS, "number", "category")
 """What `kinds` accepts: the kinds, and number or category for a column of the tabular group."""
@@ -110,8 +112,10 @@ def infer(
     for said, parts in pairs.items():
         schema = schema.with_target(said if len(parts) == 1 else parts[0], infer_target(columns, parts, known))
     schema = schema.without(*kinds).with_roles(group=schema.group)
-    # A group may be something to learn from too, unless it is to be ignored.
-    taken = set(schema.columns) - ({group} if group else set()) | set(schema.ignored)
+    if group and given is None and group not in kinds and group not in schema.ignored:
+        notes.append(f"{group}: not learned from (rows are grouped by it; say its kind to learn from it too)")
+    # A group is something to learn from where its kind is said.
+    taken = set(schema.columns) - set(kinds)
     tabular: dict[str, tuple[str, ...] | None] = {}
     for column in columns.column_names:
         if column in taken or (given is not None and column not in kinds):
@@ -121,7 +125,7 @@ def infer(
             schema = schema.with_roles(id=column)
             notes.append(f"{column}: taken as the id ({found.why})")
         elif found.kind in ("id", "ignored"):
-            schema = schema.ignoring(column) if column != schema.group else schema
+            schema = schema.ignoring(column)
             notes.append(f"{column}: ignored ({found.why})")
         elif found.kind == "tabular":
             tabular[column] = found.categories
@@ -435,7 +439,17 @@ def _said(name: str, column: pa.ChunkedArray, rows: list[int], files: Files) -> 
             return found
     if _mostly_numbers(column):
         return _Found("tabular")
+    if suffix in IMAGES | SOUNDS | ARRAYS and suffixes.count(suffix) >= PATHS * len(suffixes):
+        return _Found("ignored", why=f"none of its .{suffix} files is there: {_refused(sample[0], files)}")
     return _words(name, column, sample)
+
+
+def _refused(path: str, files: Files) -> str:
+    """Why a file cannot be had."""
+    try:
+        return f"there is no {files.locate(path).absolute()}"
+    except CellError as error:
+        return str(error)
 
 
 def _exists(path: str, files: Files) -> bool:

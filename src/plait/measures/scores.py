@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from plait.core.errors import RecipeError, nearest
@@ -62,6 +63,13 @@ def score(kind: str, predicted: Array, truth: Array) -> dict[str, float]:
     means = {name: float(v.mean()) if len(v) else float("nan") for name, v in measures.rows(predicted, truth).items()}
     found = {**means, **measures.others(predicted, truth)}
     return {measures.main: found.pop(measures.main), **found}
+
+
+def check(kind: str, measure: str) -> None:
+    """RecipeError if targets of a kind have no such measure."""
+    two = {"multi_label": np.eye(2), "survival": np.ones((2, 2)), "number": np.arange(2.0)}.get(kind, np.arange(2))
+    predicted = two if kind == "number" else np.arange(2.0) if kind == "survival" else np.eye(2)
+    value_of(kind, measure, predicted, two)
 
 
 def value_of(kind: str, measure: str, predicted: Array, truth: Array) -> tuple[float, Array | None]:

@@ -93,17 +93,13 @@ def _calibration(report: Report) -> Mapping[str, Any]:
 def _curves(report: Report) -> dict[str, str]:
     loss = _series(report.history, "loss")
     if report.kind is None:
-        watched, main, higher = loss, "loss", False
+        watched, main = loss, "loss"
     else:
-        measures = scores.of(report.kind)
-        main, higher = measures.main, measures.higher(measures.main)
+        main = scores.of(report.kind).main
         watched = _series(report.history, main)
-    kept = None
-    if found := watched.get("validation"):
-        kept = max(found, key=lambda point: (point[1] if higher else -point[1], -point[0]))[0]
     return {
-        "loss": figures.curves(loss, "loss", kept) if loss else "",
-        "measure": figures.curves(watched, main, kept) if watched and main != "loss" else "",
+        "loss": figures.curves(loss, "loss", report.kept) if loss else "",
+        "measure": figures.curves(watched, main, report.kept) if watched and main != "loss" else "",
     }
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from plait.core.extras import need
 
-from .words import FEW, defined, ends, interval, is_share, name, number
+from .words import FEW, SPACE, defined, ends, interval, is_share, name, number
 
 INK, MUTED, LINE = "#1f2933", "#5f6b7a", "#dde2e8"
 FUSED, SINGLE, THIRD = "#0072b2", "#d55e00", "#009e73"
@@ -50,6 +50,8 @@ _STYLE = {
         for key, value in {"color": MUTED, "labelsize": 8, "major.size": 0}.items()
     },
 }
+
+GAP = 3 * SPACE
 
 Value = tuple[float, tuple[float, float] | None]
 """A number and its interval."""
@@ -188,9 +190,10 @@ def forest(
         row = axes.get_yaxis_transform()
         axes.text(-0.03, line, _short(label, 30), ha="right", va="center", transform=row)
         if points:
-            said = f"{value:.1f}" + ("" if between is None else f"   {between[0]:.1f} to {between[1]:.1f}")
+            ends = "" if between is None else f"{between[0]:.1f} to {between[1]:.1f}"
+            said = f"{value:.1f}{GAP}{ends}"
         else:
-            said = f"{number(value, measure)}   {interval(between, measure)}".rstrip()
+            said = f"{number(value, measure)}{GAP}{interval(between, measure)}"
         axes.text(1.04, line, said, ha="left", va="center", size=7.5, color=MUTED, transform=row)
     axes.set(ylim=(len(rows) - 0.4, -0.6), yticks=[])
     axes.spines["left"].set_visible(False)

@@ -37,7 +37,7 @@ def page(report: Report) -> str:
     """The whole page.  Equal reports give equal text."""
     drawn = defaultdict(str, drawings(report))
     sections = [
-        _section("What each modality is worth", _singles(report, drawn["singles"])),
+        _section("Each modality alone", _singles(report, drawn["singles"])),
         _section("When modalities are missing", _patterns(report, drawn["patterns"])),
         *(_section(escape(asked["question"]), _question(asked)) for asked in report.questions),
         _section("The table", _table(report, drawn["presence"])),

@@ -56,10 +56,11 @@ class Report:
     """Everything that the page shows; a part that is empty has no section.
 
     presence: [N, M] bool, M modalities in the order of `modalities`.  target: the one that `evaluation` is about; None:
-    alignment alone.  history: a mapping per epoch, keys such as "train/loss" and "validation/accuracy".
+    alignment alone.  history: a mapping per epoch, keys such as "train/loss" and "validation/accuracy".  kept: the
+    epoch whose weights are the model's.
     choice: how the example searches were chosen.  questions: answered ones, as plain data: question, words, drawings
     (svg, caption), grids (title, head, lines), method.
-    evaluation: test, intervals, rows, single, patterns, retrieval, calibration, each optional.
+    evaluation: test, intervals, rows, labelled, single, patterns, retrieval, calibration, each optional.
     quarantine: (row, column, reason).  command: what to type to repeat the run.  seconds: by step.
     """
 
@@ -70,6 +71,7 @@ class Report:
     targets: Mapping[str, Column] = field(default_factory=dict)
     target: str | None = None
     history: Sequence[Mapping[str, Any]] = ()
+    kept: int | None = None
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     searches: Sequence[Search] = ()
     choice: str = ""

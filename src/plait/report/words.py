@@ -123,20 +123,31 @@ def _against_singles(report: Report) -> str:
     if not defined(test.get(main)):
         return ""
     first = f"{'Fusion' if len(report.modalities) > 1 else 'The model'} reaches {_said(test[main], main)}"
-    if rows := report.evaluation.get("rows"):
-        first += f" on {rows:,} test rows"
+    if rows := test_rows(report):
+        first += f" on {rows}"
     if found := ends(report.evaluation, main):
         first += f" (95{SPACE}% interval {interval(found, main, 0)})"
     best = best_single(report)
     if best is None or len(report.modalities) < 2:
         return f"{first}."
     entry = report.evaluation["single"][best]
-    same, alone = entry.get("fused", {}).get(main), entry[main]
-    if defined(same) and not (same > alone if measures.higher(main) else same < alone):
-        return (
-            f"{first}, and does not beat {best} alone: {number(same, main)} against {number(alone, main)}{_on(entry)}."
-        )
-    return f"{first}; the best single modality, {best}, {number(alone, main, 0)}{_on(entry)}."
+    same, alone, sign = entry.get("fused", {}).get(main), entry[main], 1 if measures.higher(main) else -1
+    if not defined(same):
+        return f"{first}; the best single modality, {best}, {number(alone, main, 0)}{_on(entry)}."
+    against = f"{number(same, main)} against {number(alone, main)}{_on(entry)}"
+    if sign * same <= sign * alone:
+        return f"{first}, and does not beat {best} alone: {against}."
+    gain = entry.get("gain", {}).get(main)
+    if gain is not None and min(sign * end for end in gain) > 0:
+        return f"{first}, and beats the best single modality, {best}: {against}."
+    return f"{first}; that it beats the best single modality, {best}, was not shown: {against}."
+
+
+def test_rows(report: Report) -> str:
+    """How many rows the figures are of: "36 test rows", or "34 labelled test rows" where others have no label."""
+    rows = report.evaluation.get("rows", 0)
+    labelled = report.evaluation.get("labelled", {}).get(report.target, rows)
+    return f"{labelled:,} {'labelled ' if labelled < rows else ''}test rows" if rows else ""
 
 
 def _on(entry: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plait.report.report import Report
-from plait.report.words import ends, headline, interval, name, number
+from plait.report.words import ends, headline, interval, name, number, test_rows
 
 from .model import Model
 
@@ -94,7 +94,7 @@ def _figures(report: Report) -> str:
     ]
     parts = [
         " ".join(headline(report)),
-        _table((f"{report.target}, {found.get('rows', 0):,} test rows", "value", "95 % interval"), test),
+        _table((f"{report.target}, {test_rows(report)}", "value", "95 % interval"), test),
         _table(("search", "recall@1", "recall@10", "gallery"), searches),
         "" if found else "It was not evaluated: there were no test rows.",
     ]

@@ -27,7 +27,7 @@ from plait.training.checkpoint import WEIGHTS
 from .aside import aside, worth_it
 from .model import Embeddings, Model
 from .prepare import Encoded, Progress, silent
-from .run import EVALUATION, own_rows, read_splits, write_json
+from .run import EVALUATION, asked_about, own_rows, read_splits, write_json
 from .train import Watch, train
 
 SINGLES = "singles"
@@ -46,10 +46,13 @@ class Evaluation:
     the rows that have it, and under "fused" the whole model on the same rows}.  without: {modality: the model with that
     one hidden, on the rows that have it, and under "with" with all they have}.  patterns: a list, each the rows that
     have all modalities of "present", with the others hidden.  retrieval: {"image->caption": recalls}.
-    calibration: of the first class target.  notes: what the reader should know.
+    calibration: of the first class target.  notes: what the reader should know.  labelled: {target: rows that have its
+    label}.  own: whether these are the test rows of the table that the model was fitted on.
     """
 
     rows: int
+    own: bool = False
+    labelled: dict[str, int] = field(default_factory=dict)
     test: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, Any] = field(default_factory=dict)
     single: dict[str, Any] = field(default_factory=dict)
@@ -74,17 +77,15 @@ def evaluate(
     progress: Progress = silent,
     watch: Watch = lambda line: None,
 ) -> Evaluation:
-    """Evaluate on `source`, or on the run's own test rows; the run's report is then written anew.
+    """Evaluate on the run's own test rows, whose report is then written anew, or on the rows of another table.
 
+    source: another table; or the one that the model was fitted on, wherever it lies now, whose test rows are taken.
     singles: also against models trained on one modality alone, which are fitted once and kept in the run folder.
     RunError if the run's data is needed and not there, or has changed.
     """
-    own = own_rows(model) if source is None else None
-    if own is not None:
-        table, test = own
-    else:
-        table = model.read(source)
-        test = np.arange(len(table))
+    table, splits = asked_about(model, source)
+    own = splits is not None
+    test = np.arange(len(table)) if splits is None else splits["test"]
     if not len(test):
         raise DataError("There are no test rows. Give some: plait evaluate RUN DATA.")
     encoded = model.encode(table, progress)
@@ -92,20 +93,23 @@ def evaluate(
     notes = []
     if singles and model.targets and len(model.names) > 1:
         try:
-            alone = single_models(model, (table, encoded) if own is not None else None, progress, watch)
+            alone = single_models(model, (table, encoded) if own else None, progress, watch)
         except (RunError, RecipeError) as error:
             notes.append(f"No single-modality models: {error}")
     found = assess(model, table, encoded, test, alone, seed)
+    found.own = own
     found.notes += notes
     found.notes += [
         f"No row has a label in {name!r} that the model knows: nothing is said about it."
-        for name in model.targets
-        if not len(encoded.dataset.take(test).target(name))
+        for name, rows in found.labelled.items()
+        if not rows
     ]
-    if own is None and table.quarantine:
-        found.notes.append(f"{len(table.quarantine)} cells cannot be used: plait inspect says why.")
-    if own is None:
-        found.notes += _overlap(model, table)
+    if source is not None and own:
+        found.notes.append(f"The model was fitted on this table: these are its {len(test)} test rows.")
+    if not own:
+        if table.quarantine:
+            found.notes.append(f"{len(table.quarantine)} cells cannot be used: plait inspect says why.")
+        found.notes += overlap(model, table)
     elif model.folder is not None:
         from .report import write_from
 
@@ -128,7 +132,8 @@ def assess(
     rest = {name: tuple(n for n in everything if n != name) for name in everything if len(everything) > 1}
     decisions = model.decisions(dataset, list(dict.fromkeys([everything, *rest.values(), *companies])))
     every_row = np.ones(len(dataset), bool)
-    found = Evaluation(len(test))
+    labelled = {name: len(dataset.target(name)) for name in model.targets}
+    found = Evaluation(len(test), labelled=labelled)
     found.test, found.intervals, _ = _figures(model, decisions[everything], dataset, every_row, groups, seed)
 
     @functools.cache
@@ -242,8 +247,8 @@ def _run_cells(model: Model, progress: Progress) -> tuple[Table, Encoded]:
     return table, model.encode(table, progress)
 
 
-def _overlap(model: Model, table: Table) -> list[str]:
-    """Whether rows stand among those that the model was trained on."""
+def overlap(model: Model, table: Table) -> list[str]:
+    """Whether rows of another table stand among those that the model was trained on; nothing to say if they do not."""
     try:
         own, _ = own_rows(model)
     except (RunError, DataError):

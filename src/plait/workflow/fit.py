@@ -24,6 +24,7 @@ from plait.training.checkpoint import WEIGHTS
 from plait.training.runs import CONFIG, read_config
 
 from .defaults import resolve
+from .model import Begun
 from .prepare import Progress, encode, silent
 from .run import EVALUATION, FIT, again, begin, forget, locked, read_splits, versions, write_json, write_splits
 from .train import REFIT, Fitted, Watch, train
@@ -90,7 +91,9 @@ def fit(
                 forget(folder)
             raise
         fitted.seconds["total"] = time.perf_counter() - began
-        if folder is not None and rank() == 0:
+        if folder is None:
+            fitted.model.begun = Begun(table.fingerprint(), len(table), fitted.splits)
+        elif rank() == 0:
             _finish(fitted, folder, began, progress)
     return fitted
 

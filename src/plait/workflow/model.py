@@ -37,12 +37,22 @@ Embeddings = dict[str, tuple[np.ndarray, np.ndarray]]
 """{modality: (rows int64 [P], unit vectors float32 [P, E])}; "joint" is the mean direction of what a row has."""
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What a model was fitted on.  fingerprint, rows: of the table; splits: {"train", "validation", "test": rows}."""
+
+    fingerprint: str
+    rows: int
+    splits: Mapping[str, np.ndarray]
+
+
 @dataclass(repr=False)
 class Model:
     """A fitted network, with what is needed to apply it to new rows.
 
     prior: what is predicted for a row that has none of the modalities: class shares, label shares, mean.
     info: where it came from: versions, seed, data fingerprint.
+    begun: what it was fitted on, where no run folder says it.
     """
 
     network: Network
@@ -52,6 +62,7 @@ class Model:
     info: dict[str, Any] = field(default_factory=dict)
     cache: Path | None = None
     folder: Path | None = None
+    begun: Begun | None = None
 
     def __repr__(self) -> str:
         said = ", ".join(f"{name} ({target.kind})" for name, target in self.targets.items()) or "alignment alone"

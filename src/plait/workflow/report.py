@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,7 @@ def build(folder: Path, model: Model, table: Table, dataset: Dataset, account: M
         for i, name in enumerate(names)
     }
     evaluation = read_json(path) if (path := folder / EVALUATION).exists() else {}
+    history = _history(folder / HISTORY)
     return Report(
         title=Path(config["source"]).name if config.get("source") else folder.name,
         rows=len(table),
@@ -87,7 +88,8 @@ def build(folder: Path, model: Model, table: Table, dataset: Dataset, account: M
         presence=have,
         targets=targets,
         target=target,
-        history=_history(folder / HISTORY),
+        history=history,
+        kept=_kept(history, model.info["best"]),
         evaluation=_of(target, targets, evaluation),
         searches=searches(model, table, dataset, splits["test"], config["seed"]),
         choice=CHOICE,
@@ -110,9 +112,22 @@ def _history(path: Path) -> list[dict[str, Any]]:
     """A mapping for each epoch, those of all stages counted on, with keys such as "validation/loss"."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [
-        {"epoch": i, **{f"{side}/{name}": v for side in ("train", "validation") for name, v in line[side].items()}}
+        {
+            "epoch": i,
+            "at": (line["stage"], line["epoch"]),
+            **{f"{side}/{name}": v for side in ("train", "validation") for name, v in line[side].items()},
+        }
         for i, line in enumerate(lines)
     ]
+
+
+def _kept(history: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> int | None:
+    """best: of the last stage, as the loop tells it; the recipe keeps the last epoch where there is none."""
+    if not history:
+        return None
+    stage, last = history[-1]["at"]
+    at = (stage, best.get("epoch", last))
+    return next(record["epoch"] for record in history if record["at"] == at)
 
 
 def _of(target: str | None, targets: Mapping[str, Any], found: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import platform
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 import torch
 import yaml
 
-from plait.core.errors import RunError
+from plait.core.errors import DataError, RunError
 from plait.core.plain import plain
 from plait.data.cache import writing
 from plait.data.read import read
@@ -26,7 +27,7 @@ from plait.data.table import Table
 from plait.training.loop import HISTORY
 from plait.training.runs import CONFIG
 
-from .model import SCHEMA, Model
+from .model import SCHEMA, Begun, Model
 
 SPLITS = "splits.parquet"
 DATA = "data.json"
@@ -37,14 +38,22 @@ EXPLANATION = "explanation.json"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Nobody else writes this run meanwhile.  RunError if somebody does."""
+    """Nobody else writes this run meanwhile; a new folder in which nothing was written is gone afterwards.
+
+    RunError if somebody does.
+    """
+    new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunError(f"Another process is writing {folder}. Wait for it, or choose another --out.") from error
-        yield
+        try:
+            yield
+        finally:
+            if new and [path.name for path in folder.glob("*")] == [".lock"]:
+                shutil.rmtree(folder)
 
 
 def begin(folder: Path, config: Mapping[str, Any], schema: Schema, table: Table) -> None:
@@ -126,11 +135,43 @@ def own_rows(model: Model) -> tuple[Table, np.ndarray]:
         raise RunError("The model was not fitted in a run folder: give the rows.")
     if source is None:
         raise RunError(f"The run in {folder} was fitted on data in memory: give the rows.")
-    table = read(source, model.schema)
-    begun = read_json(folder / DATA)
-    if table.fingerprint() != begun["fingerprint"]:
+    try:
+        table = read(source, model.schema)
+    except DataError as error:
+        raise RunError(
+            f"The table of the run in {folder} cannot be read: {error} If it was moved, say where it is now: "
+            f"plait evaluate {folder} DATA"
+        ) from error
+    begun = begun_with(model)
+    assert begun is not None
+    if table.fingerprint() != begun.fingerprint:
         raise RunError(f"{source} is not what the run in {folder} was fitted on: its content has changed. Restore it.")
-    return table, read_splits(folder)["test"]
+    return table, begun.splits["test"]
+
+
+def begun_with(model: Model) -> Begun | None:
+    """What a model was fitted on, if its run folder or the model itself still says so."""
+    folder = model.folder
+    if folder is None or not (folder / SPLITS).exists():
+        return model.begun
+    said = read_json(folder / DATA)
+    return Begun(said["fingerprint"], said["rows"], read_splits(folder))
+
+
+def asked_about(model: Model, source: Any) -> tuple[Table, dict[str, np.ndarray] | None]:
+    """The table `source`, or the run's own where None, and the splits of the run's own, wherever it lies now.
+
+    RunError if the run's own is needed and not at hand, or has changed.
+    """
+    if source is None:
+        table, _ = own_rows(model)
+    else:
+        table = model.read(source)
+    begun = begun_with(model)
+    if begun is None or len(table) != begun.rows or not set(table.schema.columns) <= set(table.columns.column_names):
+        return table, None
+    own = source is None or table.fingerprint() == begun.fingerprint
+    return table, dict(begun.splits) if own else None
 
 
 def read_json(path: Path) -> Any:

@@ -20,7 +20,7 @@ def subject(folder):
 
 def test_nothing_is_held_back_where_each_was_learned(subject):
     found = answer(subject)
-    assert found.words[0].startswith("That one modality drowns the others was not shown")
+    assert found.words[0].startswith("No modality was shown to drown the others")
     account = found.plain()["account"]
     assert account["modalities"] == ["a", "b", "c"]
     for m in (0, 1):

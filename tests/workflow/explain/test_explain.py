@@ -1,12 +1,14 @@
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 
-from plait.core.errors import DataError, RecipeError, SchemaError
+from plait.core.errors import DataError, RecipeError, RunError, SchemaError
 from plait.workflow.explain.explain import QUESTIONS, explain
 from plait.workflow.explain.section import CannotSay
+from plait.workflow.explain.wording import ranged
 from plait.workflow.model import Model
 
 
@@ -43,6 +45,28 @@ def test_other_rows_write_nothing_into_the_run(copied, run):
     assert sorted(p.name for p in copied.folder.iterdir() if p.name != "singles") == [
         n for n in before if n != "singles"
     ]
+
+
+def test_the_runs_own_table_is_known_wherever_it_lies(copied, run, tmp_path):
+    """Its training rows are no test rows, and the answers belong to the run."""
+    expected = explain(copied, sections=["worth"])
+    (copied.folder / "explanation.json").unlink()
+    moved = shutil.copy(run.model.info["source"], tmp_path / "elsewhere.parquet")
+    copied.info["source"] = str(tmp_path / "gone.parquet")
+    with pytest.raises(RunError, match="moved"):
+        explain(copied, sections=["worth"])
+    found = explain(copied, moved, sections=["worth"])
+    assert found.own
+    assert found.rows == expected.rows == len(run.splits["test"])
+    assert [section.words for section in found.sections] == [section.words for section in expected.sections]
+    assert any("fitted on this table" in note for note in found.notes)
+    assert (copied.folder / "explanation.json").exists()
+
+
+def test_rows_that_were_learned_from_are_told_among_others(copied, run):
+    some = run.table.take(run.splits["train"])
+    notes = explain(copied, some, sections=["worth"]).notes
+    assert any(re.match(rf"\d+ of {len(some)} rows have exactly the cells of a training row", note) for note in notes)
 
 
 def test_mistakes_are_said(copied, run):
@@ -90,3 +114,8 @@ def test_values_are_right_or_wrong_of_the_labelled_rows(subject):
     right = subject.predicted[subject.labelled].argmax(1) == subject.truth
     assert subject.measure == "accuracy"
     assert subject.values(subject.predicted).tolist() == right.tolist()
+
+
+def test_nothing_has_no_sign():
+    assert ranged(-1e-9, (-0.0004, 0.0004), "accuracy") == "0.0 [0.0, 0.0]"
+    assert ranged(-0.012, (-0.02, -0.0), "accuracy") == "-1.2 [-2.0, 0.0]"

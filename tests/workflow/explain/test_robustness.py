@@ -12,7 +12,7 @@ from PIL import Image
 from plait.data.cache import cache_root
 from plait.workflow import evaluate
 from plait.workflow.evaluate import models_without, single_models
-from plait.workflow.explain import damaged, robustness
+from plait.workflow.explain import damaged, dependence, robustness
 from plait.workflow.explain.section import CannotSay
 from plait.workflow.explain.subject import Subject
 from plait.workflow.model import Model
@@ -68,6 +68,16 @@ def asked(run):
 @pytest.fixture(scope="module")
 def section(asked):
     return robustness.answer(asked)
+
+
+def test_another_rows_cell_costs_the_same_whichever_question_is_asked(asked, section):
+    """`dependence` asks it of the same rows with the same donors."""
+    leaned = dependence.answer(asked).account["reliance"]
+    lost = section.account["modalities"]
+    assert len(leaned) > 1
+    for name, one in leaned.items():
+        assert lost[name]["wrong"]["value"] == pytest.approx(one["accuracy"]["value"])
+        assert lost[name]["wrong"]["interval"] == pytest.approx(one["accuracy"]["interval"])
 
 
 @pytest.fixture(scope="module")

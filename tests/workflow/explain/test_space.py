@@ -83,9 +83,7 @@ def test_modalities_that_lie_together_are_not_said_to_lie_apart(subject):
     pair = found.account["pairs"]["a~b"]
     low, high = pair["gap"]["intervals"]["separability"]
     assert low < 0.5 < high
-    assert found.words[0].startswith(
-        "That modalities keep to regions of their own in the space that they share was not"
-    )
+    assert found.words[0].startswith("That modalities lie apart in the space that they share was not")
     assert "that they differ at all was not shown of a with b" in found.words[1]
     assert "no difference" not in " ".join(found.words)
     assert "--set" not in " ".join(found.words)
@@ -98,7 +96,7 @@ def test_a_gap_is_found_and_its_cure_is_measured_with_means_of_other_rows(subjec
     gap = found.account["pairs"]["a~b"]["gap"]
     assert gap["separability"] > 0.99
     assert gap["relative"] > 0.8
-    assert found.words[0].startswith("Each modality keeps to a region of its own")
+    assert found.words[0].startswith("Each modality lies apart from the others")
     for search in ("a->b", "b->a"):
         moved = found.account["moved"][search]
         assert moved["after"] > moved["before"]

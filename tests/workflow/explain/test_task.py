@@ -181,7 +181,7 @@ def test_of_many_modalities_orders_are_drawn_and_classes_are_left_out(tmp_path):
     fitted = quick(tmp_path / "made.parquet", out=tmp_path / "run", recipe=grounded.SMALL)
     section = worth.answer(subject(fitted.model.folder))
     assert section.account["shapley"]["m0"]["se"] > 0
-    assert section.words[0].split("; ")[1].startswith("m0 ")
+    assert section.words[0].split("; ")[1].startswith("of that m0 ")
     assert not any("by class" in grid.title for grid in section.grids)
 
 

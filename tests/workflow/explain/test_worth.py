@@ -22,8 +22,23 @@ def test_what_decides_is_worth_most_and_noise_nothing(found):
 
 def test_shares_add_up_to_what_all_is_worth_above_the_prior(found, subject):
     gain = subject.values(subject.predicted).mean() - subject.values(subject.decided([()])[()]).mean()
-    assert found.account["total"] == pytest.approx(gain)
+    assert found.account["total"]["value"] == pytest.approx(gain)
     assert sum(one["value"] for one in found.account["shapley"].values()) == pytest.approx(gain)
+
+
+def test_the_first_sentence_has_an_interval_and_claims_no_more_than_it(found, subject):
+    low, high = (100 * end for end in found.account["total"]["interval"])
+    assert 0 < low < 100 * found.account["total"]["value"] < high
+    rows = len(subject.labelled)
+    assert f"(95 % interval {low:.1f} to {high:.1f}, {rows} rows) above answering without looking" in found.words[0]
+
+
+def test_a_worth_that_was_not_shown_is_not_told_as_one(subject):
+    """Of five rows nobody can tell."""
+    subject.test = subject.test[:5]
+    said = answer(subject).words[0]
+    assert said.startswith("That all modalities together are worth anything above answering without looking was not")
+    assert "gives the most" not in said
 
 
 def test_leaving_one_out_is_hiding_it(found, subject):

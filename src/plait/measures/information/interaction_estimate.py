@@ -151,7 +151,7 @@ def _meaningful(null: float, count: Array, cells: int) -> None:
     if null > NULL:
         raise ValueError(
             f"{count.sum()} rows are too few for {len(count)} classes: labels without meaning seem to have {null:.2f} "
-            f"bits, more than {NULL}. Find more rows, merge classes, or ask for fewer than {cells} cells"
+            f"bits, more than {NULL}. Find more rows, or merge classes (cells: {cells})"
         )
 
 

@@ -30,6 +30,12 @@ def permuted(rows: Array, groups: Array, rng: np.random.Generator, name: str) ->
     return out
 
 
+def deals(rows: Array, groups: Array, count: int, seed: int, name: str) -> list[Array]:
+    """`permuted` as often as `count`: the same for the same groups and seed, whoever asks."""
+    rng = np.random.default_rng([seed, 1])
+    return [permuted(rows, groups, rng, name) for _ in range(count)]
+
+
 def of_another_class(rows: Array, groups: Array, truth: Array, rng: np.random.Generator) -> Array:
     """For each of rows [n] one of them whose class, and group, is another; -1 where there is none.
 

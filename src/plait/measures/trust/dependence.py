@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from .. import classification
 from ..estimate import Accounted, Estimate, mean
 from ._checked import alike, codes, presence, probabilities
+from ._donors import deals as deals
 from ._donors import of_another_class
-from ._donors import permuted as permuted
 
 Array = NDArray[Any]
 Predict = Callable[[Mapping[str, Array]], Array]
@@ -84,8 +84,8 @@ def dependence(
         if len(np.unique(together[rows])) < 2:
             found[name] = Reliance(len(rows), *[mean(np.array([np.nan]))] * 4)
             continue
-        for _ in range(repeats):
-            after = _asked(predict, _given(own, name, rows, permuted(rows, together[rows], rng, name)), len(truth))
+        for dealt in deals(rows, together[rows], repeats, seed, name):
+            after = _asked(predict, _given(own, name, rows, dealt), len(truth))
             worse = classification.rows(after, truth)
             lost["accuracy"].append((measured["accuracy"] - worse["accuracy"])[rows])
             lost["log_loss"].append((worse["log_loss"] - measured["log_loss"])[rows])
@@ -125,11 +125,9 @@ def interference(
     if len(np.unique(together[rows])) < 2:
         raise ValueError(f"{modality}: expected two irrelevant rows or more, of different groups, found {len(rows)}")
     before = _asked(predict, own, len(together))[rows]
-    rng = np.random.default_rng(seed)
     moved, distance = [], []
-    for _ in range(repeats):
-        given = _given(own, modality, rows, permuted(rows, together[rows], rng, modality))
-        after = _asked(predict, given, len(together))[rows]
+    for dealt in deals(rows, together[rows], repeats, seed, modality):
+        after = _asked(predict, _given(own, modality, rows, dealt), len(together))[rows]
         moved.append((after.argmax(1) != before.argmax(1)).astype(np.float64))
         distance.append(np.abs(after - before).sum(1) / 2)
     return Interference(len(rows), *(_mean(values, together[rows], groups, seed) for values in (moved, distance)))

@@ -26,7 +26,7 @@ METHOD = (
     "head reads), on the rows that were learned from, its penalty chosen by cross-validation with rows that belong "
     "together in one fold; test rows judge it, beside a model that was trained on this modality alone (its upper "
     "bound: Wang et al., arXiv:1905.12681). As a classifier fitted anew may be worse than the one that was trained, "
-    "`both read anew` has one on either side; that a modality is held back is said where both differences are shown, "
+    "`held back, read anew` has one on either side; a modality is called held back where both differences are shown, "
     f"on {FEW} test rows or more. Such a shortfall may also come from training that suits the whole and not this part, "
     "and one interval in twenty misses. `ahead`: the mean probability of the truth over that of each other modality, 1 "
     "where they are even; it cannot tell a modality that was held back from one that knows little (Peng et al., "
@@ -141,8 +141,8 @@ def _words(subject: Subject, found: Balance, anew: Balance) -> list[str]:
         }
         widest = max(room, key=lambda m: room[m])
         said.append(
-            "That one modality drowns the others was not shown: beside the others, the model was not shown to learn "
-            "less of any of them than a model that is given that one alone."
+            "No modality was shown to drown the others: that the model learned less of any than a model of that one "
+            "alone was not shown."
         )
         if room[widest] > 0:
             most = amount(room[widest], "accuracy")
@@ -168,7 +168,15 @@ def _grid(subject: Subject, found: Balance, anew: Balance) -> Grid:
         )
         for m in _order(found)
     ]
-    head = ("modality", "beside others", "alone", "held back", "both read anew", "ahead", "rows")
+    head = (
+        "modality",
+        "beside others",
+        "a model of it alone",
+        "held back",
+        "held back, read anew",
+        "ahead (1: even)",
+        "rows",
+    )
     return Grid("Accuracy from one modality, in per cent of the rows that have it", head, lines)
 
 
@@ -201,6 +209,8 @@ def _gap(subject: Subject) -> tuple[str, list[Grid], dict[str, Any]]:
     groups, shares = subject.groups[subject.labelled], subject.shares
     rows = shares.rows
     assert rows is not None
+    if len(rows) < FEW:
+        raise CannotSay(f"How unevenly worth is shared out is not told: {len(rows)} test rows have a label, not {FEW}.")
     value = contribution_gap(shares.value)
     ends = intervals(
         lambda chosen: {"gap": contribution_gap(rows[chosen].mean(0))}, len(rows), groups=groups, seed=subject.seed

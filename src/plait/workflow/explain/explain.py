@@ -12,11 +12,11 @@ import numpy as np
 
 from plait.core.errors import DataError, MissingExtra, RecipeError, RunError, nearest
 
-from ..evaluate import single_models
+from ..evaluate import overlap, single_models
 from ..model import Model
 from ..prepare import Progress, silent
 from ..report import write_from
-from ..run import EXPLANATION, own_rows, read_json, read_splits, write_json
+from ..run import EXPLANATION, asked_about, read_json, write_json
 from .section import Answer, CannotSay, Section
 from .subject import Subject
 
@@ -34,11 +34,14 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class Explanation:
-    """rows: judged ones.  notes: what the reader should know first."""
+    """rows: judged ones.  notes: what the reader should know first.  own: whether they are the test rows of the table
+    that the model was fitted on.
+    """
 
     rows: int
     sections: list[Section]
     notes: list[str]
+    own: bool = True
 
     def account(self) -> dict[str, Any]:
         """As `plait explain --json` prints it, and as the report is made from."""
@@ -55,8 +58,9 @@ def explain(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Explanation:
-    """Answer questions about a model on its run's own test rows, or on all rows of `source`.
+    """Answer questions about a model on its run's own test rows, or on all rows of another table.
 
+    source: another table; or the one that the model was fitted on, wherever it lies now, whose test rows are taken.
     sections: names of `QUESTIONS`; all where None.  deep: also what takes minutes: damaged cells, and models trained
     anew.  by: a column of groups that are to be treated alike.
     Of a run's own rows the answers are kept, and its report is written anew.
@@ -66,14 +70,14 @@ def explain(
     for name in asked:
         if name not in QUESTIONS:
             raise RecipeError(f"There is no question {name!r}.{nearest(name, QUESTIONS)}")
-    subject, notes = _subject(model, source, deep, by, seed, progress)
+    subject, notes, own = _subject(model, source, deep, by, seed, progress)
     found = []
     for i, name in enumerate(asked):
         progress("questions", i, len(asked))
         found.append(_answered(name, subject))
     progress("questions", len(asked), len(asked))
-    explanation = Explanation(len(subject.test), found, notes)
-    if source is None and model.folder is not None:
+    explanation = Explanation(len(subject.test), found, notes, own)
+    if own and model.folder is not None:
         _keep(model.folder, explanation, subject)
     return explanation
 
@@ -88,29 +92,30 @@ def _answered(name: str, subject: Subject) -> Section:
 
 def _subject(
     model: Model, source: Any, deep: bool, by: str | None, seed: int, progress: Progress
-) -> tuple[Subject, list[str]]:
+) -> tuple[Subject, list[str], bool]:
     notes: list[str] = []
-    if source is None:
-        table, test = own_rows(model)
-        assert model.folder is not None
-        splits = read_splits(model.folder)
-        learned = np.concatenate([splits["train"], splits["validation"]])
+    table, splits = asked_about(model, source)
+    if splits is not None:
+        test, learned = splits["test"], np.concatenate([splits["train"], splits["validation"]])
+        if source is not None:
+            notes.append(f"The model was fitted on this table: asked are its {len(test)} test rows.")
     else:
-        table = model.read(source)
         test, learned = np.arange(len(table)), np.zeros(0, np.int64)
         notes.append("These are other rows than the run's own: nothing that needs the rows it learned from is said.")
+        notes += overlap(model, table)
     if not len(test):
         raise DataError("There are no test rows. Give some: plait explain RUN DATA.")
     encoded = model.encode(table, progress)
     alone: dict[str, Model] = {}
     if model.targets and len(model.names) > 1:
         try:
-            alone = single_models(model, (table, encoded) if source is None else None, progress)
+            alone = single_models(model, (table, encoded) if splits is not None else None, progress)
         except (RunError, RecipeError) as error:
             notes.append(f"No single-modality models: {error}")
     if by is not None:
         table.column(by)
-    return Subject(model, table, encoded, test, learned, alone, deep, by, seed, progress), notes
+    subject = Subject(model, table, encoded, test, learned, alone, deep, by, seed, progress)
+    return subject, notes, splits is not None
 
 
 def _keep(folder: Path, explanation: Explanation, subject: Subject) -> None:

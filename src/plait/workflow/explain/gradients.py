@@ -74,7 +74,7 @@ def gradients(subject: Subject) -> tuple[str, list[Grid], dict[str, Any]]:
         )
         for pair in pairs[:PAIRS]
     ]
-    head = ("pair", "cosine", "over batches", "below 0", "alike in length")
+    head = ("pair", "cosine", "of single batches", "batches below 0", "alike in length (1: equal)")
     return said, [Grid("Gradients in the shared parameters, at the end of training", head, lines)], {"gradients": pairs}
 
 

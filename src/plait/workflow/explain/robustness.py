@@ -10,7 +10,7 @@ import numpy as np
 
 from plait.core.plain import plain
 from plait.measures.estimate import Estimate, mean
-from plait.measures.trust.dependence import permuted
+from plait.measures.trust.dependence import deals
 from plait.measures.trust.robustness_curve import RobustnessCurve, robustness_curve
 from plait.report.figures import degradation
 from plait.report.words import amount, name
@@ -120,14 +120,16 @@ def _dealt(subject: Subject, m: int) -> Array | None:
     """[p] values with the cells of modality `m` dealt out anew, the mean over deals; None where that cannot be done."""
     modality, every = subject.names[m], np.arange(len(subject.have))
     own = {n: np.where(subject.have[:, i], every, -1) for i, n in enumerate(subject.names)}
-    rows, rng = np.flatnonzero(subject.have[:, m]), np.random.default_rng([subject.seed, m])
+    # Among the labelled rows, as `dependence` deals them: one question, one answer.
+    rows = subject.labelled[subject.have[subject.labelled, m]]
+    try:
+        dealt = deals(rows, subject.groups[rows], DEALS, subject.seed, modality)
+    except ValueError:
+        return None
     found = []
-    for _ in range(DEALS):
+    for donors in dealt:
         source = own[modality].copy()
-        try:
-            source[rows] = permuted(rows, subject.groups[rows], rng, modality)
-        except ValueError:
-            return None
+        source[rows] = donors
         found.append(subject.values(subject.dealt({**own, modality: source})))
     return np.asarray(np.mean(found, axis=0))
 

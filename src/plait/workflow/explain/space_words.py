@@ -44,14 +44,12 @@ def _regions(pairs: Sequence[Pair]) -> list[str]:
         return []
     shown, rest = [p for p in pairs if p.apart], [p for p in pairs if not p.apart]
     if not shown:
-        said = [
-            f"That modalities keep to regions of their own in the space that they share was not shown: {_told(rest)}."
-        ]
+        said = [f"That modalities lie apart in the space that they share was not shown: {_told(rest)}."]
     elif not rest:
-        said = [f"Each modality keeps to a region of its own in the space that all share: {_told(shown)}."]
+        said = [f"Each modality lies apart from the others in the space that all share: {_told(shown)}."]
     else:
         said = [
-            f"Some modalities keep to regions of their own in the space that all share: {_told(shown)} "
+            f"Some modalities lie apart in the space that all share: {_told(shown)} "
             f"({_pairwise(shown)}). Of {_pairwise(rest)} that was not shown."
         ]
     shares = sorted(pair.gap.relative for pair in pairs)

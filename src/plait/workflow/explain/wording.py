@@ -25,11 +25,16 @@ def ranged(value: float, ends: tuple[float, float] | None, measure: str = "") ->
     """`3.1 [1.2, 5.0]`, shares of rows in points; a dash where nothing is known."""
     if not math.isfinite(value):
         return DASH
-    scale, form = (100.0, ".1f") if is_share(measure) else (1.0, ".3g")
-    said = f"{scale * value:{form}}"
+    said = _scaled(value, measure)
     if ends is None or not all(map(math.isfinite, ends)):
         return said
-    return f"{said} [{scale * ends[0]:{form}}, {scale * ends[1]:{form}}]"
+    return f"{said} [{_scaled(ends[0], measure)}, {_scaled(ends[1], measure)}]"
+
+
+def _scaled(value: float, measure: str) -> str:
+    """Shares of rows in points; nothing has no sign."""
+    said = f"{100 * value:.1f}" if is_share(measure) else f"{value:.3g}"
+    return said.removeprefix("-") if float(said) == 0 else said
 
 
 def estimated(found: Estimate | None, measure: str = "") -> str:
@@ -40,6 +45,12 @@ def estimated(found: Estimate | None, measure: str = "") -> str:
 def shown(found: Estimate | None) -> bool:
     """Whether it is above nothing, as far as its interval says."""
     return found is not None and found.interval[0] > 0
+
+
+def between(found: Estimate, measure: str) -> str:
+    """`95 % interval 1.2 to 5.0`."""
+    low, high = (_scaled(end, measure) for end in found.interval)
+    return f"95 % interval {low} to {high}"
 
 
 def lost(found: Estimate, measure: str) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from plait.measures import estimate
+from plait.measures.estimate import Estimate
 from plait.measures.worth.sample_importance import KINDS, sample_importance
 from plait.measures.worth.shapley import Worth, alone, leave_one_out
 from plait.report.figures import forest
@@ -17,7 +20,7 @@ from .missing import missing
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Subject
 from .task import to_the_task
-from .wording import listed, numbered, span
+from .wording import between, listed, numbered, shown, span
 
 MOST = 30
 """Classes in the table of classes, those with the most rows."""
@@ -42,12 +45,12 @@ def answer(subject: Subject) -> Section:
     groups, seed = subject.groups[subject.labelled], subject.seed
     single = alone(values, names, groups=groups, seed=seed)
     without = leave_one_out(values, names, groups=groups, seed=seed)
-    every = float(np.mean(values[names] - values[()]))
+    every = estimate.mean(values[names] - values[()], groups=groups, seed=seed)
     order = np.argsort(-shares.value, kind="stable").tolist()
     rows = subject.have[subject.labelled].sum(0)
-    account = {
+    account: dict[str, Any] = {
         "measure": subject.measure,
-        "total": every,
+        "total": {"value": every.value, "interval": every.interval},
         "shapley": shares.account(),
         "alone": single.account(),
         "left_out": without.account(),
@@ -79,12 +82,19 @@ def answer(subject: Subject) -> Section:
     return joined("worth", QUESTIONS["worth"], [mine, missing(subject), task])
 
 
-def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int], every: float) -> list[str]:
+def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int], every: Estimate) -> list[str]:
     names, measure = subject.names, subject.measure
     idle = [names[i] for i in order if not shares.interval[i, 0] > 0]
-    said = [f"All modalities together are worth {amount(every, measure)} above answering without looking."]
-    if names[order[0]] not in idle:
-        said[0] = f"{said[0][:-1]}; {names[order[0]]} gives the most, {amount(float(shares.value[order[0]]), measure)}."
+    size = f"{amount(every.value, measure)} ({between(every, measure)}, {len(subject.labelled)} rows)"
+    if shown(every):
+        said = [f"All modalities together are worth {size} above answering without looking."]
+    else:
+        said = [
+            f"That all modalities together are worth anything above answering without looking was not shown: {size}."
+        ]
+    if shown(every) and names[order[0]] not in idle:
+        most = amount(float(shares.value[order[0]]), measure)
+        said[0] = f"{said[0][:-1]}; of that {names[order[0]]} gives the most, {most}."
     if idle:
         said.append(f"That {listed(idle, 'or')} adds anything to this model was not shown.")
     spare = [names[i] for i in order if names[i] not in idle and not without.interval[i, 0] > 0]
