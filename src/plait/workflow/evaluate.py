@@ -96,8 +96,7 @@ def evaluate(
             alone = single_models(model, (table, encoded) if own else None, progress, watch)
         except (RunError, RecipeError) as error:
             notes.append(f"No single-modality models: {error}")
-    found = assess(model, table, encoded, test, alone, seed)
-    found.own = own
+    found = assess(model, table, encoded, test, alone, seed, own)
     found.notes += notes
     found.notes += [
         f"No row has a label in {name!r} that the model knows: nothing is said about it."
@@ -122,7 +121,13 @@ def evaluate(
 
 
 def assess(
-    model: Model, table: Table, encoded: Encoded, test: np.ndarray, alone: Mapping[str, Model], seed: int = 0
+    model: Model,
+    table: Table,
+    encoded: Encoded,
+    test: np.ndarray,
+    alone: Mapping[str, Model],
+    seed: int = 0,
+    own: bool = True,
 ) -> Evaluation:
     """The figures on the rows `test` of cells that are already stored.  alone: single-modality models."""
     dataset = encoded.dataset.take(test)
@@ -133,7 +138,7 @@ def assess(
     decisions = model.decisions(dataset, list(dict.fromkeys([everything, *rest.values(), *companies])))
     every_row = np.ones(len(dataset), bool)
     labelled = {name: len(dataset.target(name)) for name in model.targets}
-    found = Evaluation(len(test), labelled=labelled)
+    found = Evaluation(len(test), own, labelled)
     found.test, found.intervals, _ = _figures(model, decisions[everything], dataset, every_row, groups, seed)
 
     @functools.cache

@@ -74,13 +74,13 @@ def interaction_estimate(
         raise ValueError(f"a class has {count.min()} rows, fewer than the {folds} folds: leave it out, or merge it")
     cells = max(16, 3 * len(count) // 2) if cells is None else cells
     # refused before anything is trained where even cells that know nothing would be too many
-    _meaningful(permuted_null(np.arange(size) % cells, y, weigh, groups, seed), count, cells)
+    _meaningful(permuted_null(np.arange(size) % cells, y, weigh, groups, seed), count)
     told = []
     for x in (first, second, np.concatenate([first, second], 1)):
         answers = held_out(x, y, weights, groups, classifier or network, folds, seed)
         told.append(quantised(answers, cells, seed))
     null = permuted_null(told[2], y, weigh, groups, seed)
-    _meaningful(null, count, cells)
+    _meaningful(null, count)
     found = of_codes(told[0], told[1], told[2], y, weigh, groups=groups, seed=seed, draws=draws, level=level)
     return InteractionEstimate(**vars(found), null=null)
 
@@ -147,11 +147,11 @@ def permuted_null(told: Array, y: Array, weights: Array, groups: Array | None, s
     return float(np.quantile(found, 0.95))
 
 
-def _meaningful(null: float, count: Array, cells: int) -> None:
+def _meaningful(null: float, count: Array) -> None:
     if null > NULL:
         raise ValueError(
             f"{count.sum()} rows are too few for {len(count)} classes: labels without meaning seem to have {null:.2f} "
-            f"bits, more than {NULL}. Find more rows, or merge classes (cells: {cells})"
+            f"bits, more than {NULL}. Find more rows, or merge classes"
         )
 
 
