@@ -151,9 +151,13 @@ def test_evaluate_has_the_promised_keys(home):
 
 def test_evaluate_shows_people_tables_and_takes_other_rows(home):
     done = call("evaluate", home / "run", home / "items.csv", "--no-single", "--seed", 1)
-    for word in ("Test, 48 rows", "accuracy", "photo, caption", "Retrieval", "photo->caption", "ECE", "training row"):
+    for word in ("Test, 7 rows", "accuracy", "photo, caption", "Retrieval", "photo->caption", "ECE", "fitted on this"):
         assert word in done.stdout
-    assert "alone" not in done.stdout
+    some = home / "some.csv"
+    some.write_text("".join((home / "items.csv").read_text().splitlines(keepends=True)[:31]))
+    done = call("evaluate", home / "run", some, "--no-single", "--seed", 1)
+    for word in ("Test, 30 rows", "accuracy", "training row"):
+        assert word in done.stdout
 
 
 def test_predict_writes_a_row_each_with_probabilities(home):

@@ -10,6 +10,7 @@ from plait.catalogue import contenders
 from plait.catalogue.compare import compare
 from plait.catalogue.contenders import ground, own_knobs
 from plait.catalogue.entry import load
+from plait.catalogue.verdict import Estimate
 from plait.core.errors import DataError, RecipeError
 from plait.workflow import costs, defaults, nested, trials
 from plait.workflow.costs import Cost
@@ -250,3 +251,15 @@ def test_trainings_in_other_processes_read_the_table_themselves(tmp_path, monkey
     assert paid.parameters > 0
     assert paid.seconds > 0
     assert nested.TRIALS == 16
+
+
+def test_a_share_does_not_reach_beyond_all():
+    row = comparing.Row("one", Estimate(0.98, 0.02, 4), None, 1.0)
+    assert row.interval[1] == 1.0
+    assert row.interval[0] == pytest.approx(Estimate(0.98, 0.02, 4).interval[0])
+    assert comparing.Row("one", Estimate(0.98, 0.02, 4), None).interval == Estimate(0.98, 0.02, 4).interval
+
+
+def test_it_is_said_how_many_rows_judged(small):
+    found = quick(grounded.columns(75))
+    assert any(note.startswith("Judged on 75 rows, in 75 groups") for note in found.notes)

@@ -29,7 +29,7 @@ def test_the_headline_says_what_fusion_is_worth(against):
 def test_the_headline_admits_when_fusion_is_not_better(against):
     found = against({"caption": {"accuracy": 0.884, "rows": 188, "fused": {"accuracy": 0.883}}})
     assert said(headline(found)[0]).endswith(
-        ", and does not beat caption alone: 88.3 % against 88.4 % on its 188 rows."
+        "; that it beats the best single modality, caption, was not shown: 88.3 % against 88.4 % on its 188 rows."
     )
 
 
@@ -37,6 +37,10 @@ def test_the_headline_admits_when_fusion_is_not_better(against):
     ("gain", "expected"),
     [
         ([0.02, 0.09], ", and beats the best single modality, caption: 88.3 % against 84.0 % on its 188 rows."),
+        (
+            [-0.09, -0.02],
+            ", and is beaten by the best single modality, caption: 88.3 % against 84.0 % on its 188 rows.",
+        ),
         ([-0.02, 0.1], "; that it beats the best single modality, caption, was not shown: 88.3 % against 84.0 % on"),
     ],
 )

@@ -159,6 +159,13 @@ def test_single_models_are_trained_once(run, found, monkeypatch):
     assert set(single_models(Model.load(run.model.folder))) == {"sensor", "caption", "tabular"}
 
 
+def test_single_models_that_are_there_are_not_forgotten(run, found):
+    """Nor does a figure asked for in passing take them out of the report."""
+    again = evaluate(Model.load(run.model.folder), singles=False)
+    assert again.account()["single"] == found.account()["single"]
+    assert "alone" in (run.model.folder / "report.html").read_text()
+
+
 def test_rows_of_the_training_set_are_reported(run):
     data = columns(150)
     seen = {name: [values[r] for r in run.splits["train"][:10]] for name, values in data.items()}

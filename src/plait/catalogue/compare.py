@@ -7,6 +7,7 @@ raises the p values for there being many.  The best of many is partly lucky: wha
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from plait.data.schema import Schema
 from plait.measures import scores
 from plait.measures.multiple_testing import adjusted
 from plait.report.figures import forest
+from plait.report.words import is_share
 from plait.workflow.costs import Cost, cost
 from plait.workflow.nested import TRIALS, Judged, Searched, final, judge
 from plait.workflow.prepare import Progress, silent
@@ -44,15 +46,24 @@ SEEDS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """What one recipe reached.  cost: None of what trains no network."""
+    """What one recipe reached.  cost: None of what trains no network.  most: what the measure goes up to from 0, if it
+    does.
+    """
 
     recipe: str
     level: Estimate
     cost: Cost | None
+    most: float = math.inf
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the level, within what the measure can be."""
+        low, high = self.level.interval
+        return (low, high) if math.isinf(self.most) else (max(0.0, low), min(self.most, high))
 
     def account(self) -> dict[str, Any]:
         cost = None if self.cost is None else self.cost.account()
-        return {"recipe": self.recipe, "mean": self.level.difference, "interval": self.level.interval, "cost": cost}
+        return {"recipe": self.recipe, "mean": self.level.difference, "interval": self.interval, "cost": cost}
 
 
 @dataclass(frozen=True)
@@ -131,9 +142,7 @@ class Compared:
     def forest(self) -> str:
         """All levels with their intervals, as SVG; MissingExtra without matplotlib."""
         group = {self.control: "control"} | dict.fromkeys(self.recipes, "asked")
-        rows = [
-            (row.recipe, (row.level.difference, row.level.interval), group.get(row.recipe, "")) for row in self.rows
-        ]
+        rows = [(row.recipe, (row.level.difference, row.interval), group.get(row.recipe, "")) for row in self.rows]
         mark = next(row.level.difference for row in self.rows if row.recipe == self.control)
         return forest(rows, self.measure, mark)
 
@@ -222,10 +231,13 @@ def compare(
     rises = higher(asked, about.kind)
     tests = _tests(results, control, [arm for arm in results.judged if arm != control])
     seen = [test.resolution for test in tests if test.a in who.asked]
-    rows = [Row(arm, results.level(arm), paid.get(arm)) for arm in results.judged]
+    most = 1.0 if is_share(measure) else math.inf
+    rows = [Row(arm, results.level(arm), paid.get(arm), most) for arm in results.judged]
     rows.sort(key=lambda row: -row.level.difference if rises else row.level.difference)
     order = [row.recipe for row in rows]
-    notes = []
+    judging = np.unique(np.concatenate([unit.place.test for unit in where.grounds.units]))
+    apart = len(np.unique(where.groups[judging]))
+    notes = [f"Judged on {len(judging)} rows, in {apart} groups of rows that belong together."]
     if budget is not None and fitting < repeats:
         notes.append(f"{fitting} of {repeats} repeats done: more do not fit {budget:g} minutes.")
     return Compared(

@@ -34,7 +34,7 @@ def sentences(found: Compared) -> Iterator[str]:
 
 def _fusion(found: Compared, test: Contrast) -> str:
     """The control is fusion: gains are turned around."""
-    single = f"the best single modality ({found.single})"
+    single = f"the best single modality (picked on other rows, mostly {found.single})"
     gain, low, high = _gain(found, test, turned=True)
     if test.p_corrected < LEVEL:
         if gain > 0:
@@ -65,7 +65,8 @@ def _recipes(found: Compared, tests: list[Contrast]) -> Iterator[str]:
         yield f"{len(better)} of {many} {'beat' if len(better) > 1 else 'beats'} {control}: {named}."
     else:
         none = f"None of {many} beats" if len(tests) > 1 else f"{tests[0].a} was not shown to beat"
-        yield f"{none} {control}; we could have seen a difference of {amount(found.resolution, found.measure)}."
+        could = amount(found.resolution, found.measure)
+        yield f"{none} {control}; we could have seen a difference of {could} in four of five cases."
     if worse:
         yield f"{len(worse)} {'are' if len(worse) > 1 else 'is'} worse: {', '.join(test.a for test in worse)}."
 
@@ -82,7 +83,8 @@ def _seen(gain: float, low: float, high: float, test: Contrast, found: Compared)
     seen, could = (amount(value, found.measure) for value in (gain, test.resolution))
     # An interval is of one test, and there are many.
     alone = f" by itself, not among {len(found.tests)} tests" if low > 0 or high < 0 else ""
-    return f"{seen} ({_range(low, high, found)}{alone}), and a difference of {could} could have been seen"
+    beside = f"among {len(found.tests)} tests, a difference of {could} would be found in four of five cases"
+    return f"{seen} ({_range(low, high, found)}{alone}); {beside}"
 
 
 def _range(low: float, high: float, found: Compared) -> str:

@@ -173,7 +173,7 @@ def _compared(entries: Mapping[str, Any], main: str, other: str, change: str) ->
             found["rows"],
             f"{_figure(found.get(main))} {_range(found['intervals'].get(main))}",
             f"{_figure(found[other].get(main))} {_range(found[other]['intervals'].get(main))}",
-            _range(found[change].get(main)),
+            "no row differs" if found[change].get(main) == [0, 0] else _range(found[change].get(main)),
         )
         for name, found in entries.items()
         if found["rows"]

@@ -135,11 +135,11 @@ def _against_singles(report: Report) -> str:
     if not defined(same):
         return f"{first}; the best single modality, {best}, {number(alone, main, 0)}{_on(entry)}."
     against = f"{number(same, main)} against {number(alone, main)}{_on(entry)}"
-    if sign * same <= sign * alone:
-        return f"{first}, and does not beat {best} alone: {against}."
-    gain = entry.get("gain", {}).get(main)
-    if gain is not None and min(sign * end for end in gain) > 0:
+    gain = sorted(sign * end for end in entry.get("gain", {}).get(main) or (0, 0))
+    if gain[0] > 0:
         return f"{first}, and beats the best single modality, {best}: {against}."
+    if gain[1] < 0:
+        return f"{first}, and is beaten by the best single modality, {best}: {against}."
     return f"{first}; that it beats the best single modality, {best}, was not shown: {against}."
 
 

@@ -80,7 +80,8 @@ def evaluate(
     """Evaluate on the run's own test rows, whose report is then written anew, or on the rows of another table.
 
     source: another table; or the one that the model was fitted on, wherever it lies now, whose test rows are taken.
-    singles: also against models trained on one modality alone, which are fitted once and kept in the run folder.
+    singles: also against models trained on one modality alone, which are fitted once and kept in the run folder; those
+    that are there are compared with in any case.
     RunError if the run's data is needed and not there, or has changed.
     """
     table, splits = asked_about(model, source)
@@ -91,7 +92,8 @@ def evaluate(
     encoded = model.encode(table, progress)
     alone: dict[str, Model] = {}
     notes = []
-    if singles and model.targets and len(model.names) > 1:
+    there = [model.folder is not None and (model.folder / SINGLES / name / WEIGHTS).exists() for name in model.names]
+    if (singles or all(there)) and model.targets and len(model.names) > 1:
         try:
             alone = single_models(model, (table, encoded) if own else None, progress, watch)
         except (RunError, RecipeError) as error:

@@ -139,8 +139,8 @@ def own_rows(model: Model) -> tuple[Table, np.ndarray]:
         table = read(source, model.schema)
     except DataError as error:
         raise RunError(
-            f"The table of the run in {folder} cannot be read: {error} If it was moved, say where it is now: "
-            f"plait evaluate {folder} DATA"
+            f"The table of the run in {folder} cannot be read: {error} If it was moved, name it where it "
+            f"is now, behind the run, as in: plait evaluate {folder} DATA"
         ) from error
     begun = begun_with(model)
     assert begun is not None

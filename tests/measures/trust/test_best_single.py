@@ -74,3 +74,15 @@ def test_groups_are_not_halved():
 def test_bad_input_is_refused(predicted, truth, groups, said):
     with pytest.raises(ValueError, match=said):
         best_single(predicted, truth, groups=groups)
+
+
+def test_the_class_of_the_rows_that_were_learned_from_answers_where_nothing_is_there():
+    """Two thirds of the judged rows are of class 1, but what was learned from said class 0."""
+    truth = np.array([1, 1, 0] * 20)
+    predicted = np.tile([0.0, 1.0], (60, 2, 1))
+    have = np.zeros((60, 2), bool)
+    have[:, 0] = True
+    found = best_single(predicted, truth, have, common=0)
+    assert found.majority.value == pytest.approx(1 / 3)
+    assert [one.value for one in found.accuracy] == pytest.approx([2 / 3, 1 / 3])
+    assert found.gain.value == pytest.approx(1 / 3)

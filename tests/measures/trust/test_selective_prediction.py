@@ -90,3 +90,14 @@ def test_rows_that_belong_together_widen_the_interval():
 def test_bad_input_is_refused(confidence, correct, coverages, said):
     with pytest.raises(ValueError, match=said):
         selective_prediction(np.array(confidence, float), np.array(correct), coverages=coverages)
+
+
+def test_where_all_answered_rows_are_right_the_lower_end_is_exact():
+    """The wrong row lies just past the cut: resamples mostly leave it out, and seem to be sure."""
+    confidence, correct = np.linspace(1, 0, 40), np.ones(40)
+    correct[36] = 0
+    found = selective_prediction(confidence, correct, coverages=(0.5, 0.9, 1.0)).accuracy
+    for coverage, rows in ((0.5, 20), (0.9, 36)):
+        assert found[coverage].interval == pytest.approx((0.025 ** (1 / rows), 1.0))
+    pairs = selective_prediction(confidence, correct, coverages=(0.5,), groups=np.arange(40) // 2).accuracy[0.5]
+    assert pairs.interval == pytest.approx((0.025 ** (1 / 10), 1.0))

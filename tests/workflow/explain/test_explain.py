@@ -119,3 +119,7 @@ def test_values_are_right_or_wrong_of_the_labelled_rows(subject):
 def test_nothing_has_no_sign():
     assert ranged(-1e-9, (-0.0004, 0.0004), "accuracy") == "0.0 [0.0, 0.0]"
     assert ranged(-0.012, (-0.02, -0.0), "accuracy") == "-1.2 [-2.0, 0.0]"
+
+
+def test_where_no_row_differs_no_width_is_made_up():
+    assert ranged(0.0, (0.0, 0.0), "accuracy") == "0.0 (no row differs)"

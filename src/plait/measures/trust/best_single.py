@@ -35,11 +35,18 @@ class BestSingle(Accounted):
 
 
 def best_single(
-    predicted: Array, truth: Array, have: Array | None = None, *, groups: Array | None = None, seed: int = 0
+    predicted: Array,
+    truth: Array,
+    have: Array | None = None,
+    *,
+    common: int | None = None,
+    groups: Array | None = None,
+    seed: int = 0,
 ) -> BestSingle:
     """predicted: [N, M, C], of models of one modality each, on held-out rows.  truth: codes [N].  have: [N, M] bool.
 
-    A row without a modality is answered with the most frequent class, which is all one could say there.
+    A row without a modality is answered with the most frequent class, which is all one could say there.  common: that
+    class, if the rows that were learned from are known; else that of the other half.
     Intervals: rows are resampled, or `groups` [N] of rows, which are not halved either.  ValueError on fewer than two.
     """
     single, there = singles(predicted, have, "predicted")
@@ -53,9 +60,9 @@ def best_single(
     right, frequent, gained = np.zeros((rows, modalities)), np.zeros(rows), np.zeros(rows)
     for judged in (0, 1):
         own, other = half == judged, half != judged
-        common = np.bincount(truth[other], minlength=classes).argmax()
-        answers = np.where(there, said, common) == truth[:, None]
-        right[own], frequent[own] = answers[own], truth[own] == common
+        usual = np.bincount(truth[other], minlength=classes).argmax() if common is None else common
+        answers = np.where(there, said, usual) == truth[:, None]
+        right[own], frequent[own] = answers[own], truth[own] == usual
         gained[own] = answers[own, answers[other].mean(0).argmax()]
     accuracy = [mean(right[:, m], groups=groups, seed=seed) for m in range(modalities)]
     return BestSingle(

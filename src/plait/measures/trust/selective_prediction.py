@@ -48,7 +48,8 @@ def selective_prediction(
 ) -> SelectivePrediction:
     """confidence: [P], more is surer, any scale.  correct: [P], bool, or a share of being right in 0 .. 1.
 
-    Intervals: rows are resampled, or `groups` [P] of rows.  ValueError without rows, for NaN or a coverage not in
+    Intervals: rows are resampled, or `groups` [P] of rows; where all answered rows are right, the lower end is the
+    exact binomial one.  ValueError without rows, for NaN or a coverage not in
     (0, 1].
     """
     confidence = finite(confidence, "confidence", None)
@@ -67,6 +68,12 @@ def selective_prediction(
 
     values = statistic(np.arange(len(loss)))
     ends = bootstrap.intervals(statistic, len(loss), groups=groups, seed=seed, draws=draws)
+    for c in coverages:
+        surest = np.argsort(-confidence, kind="stable")[: fewest(c, len(loss))]
+        if np.ptp(loss[surest]) == 0:
+            # Resampling cannot see what did not happen once, and a wrong row just past the cut would hide that.
+            among = None if groups is None else np.asarray(groups)[surest]
+            ends[f"at {c}"] = bootstrap.mean_interval(1 - loss[surest], groups=among, seed=seed, draws=draws)
     found = {name: Estimate(value, ends[name]) for name, value in values.items()}
     return SelectivePrediction(len(loss), found["aurc"], found["excess"], {c: found[f"at {c}"] for c in coverages})
 

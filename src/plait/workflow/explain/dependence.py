@@ -146,8 +146,10 @@ def _words(found: Mapping[str, Reliance], order: Sequence[str]) -> list[str]:
         ]
     else:
         first = shown[0]
+        near = [n for n in shown[1:] if found[n].accuracy.interval[1] >= found[first].accuracy.interval[0]]
+        beside = f", or on {listed(near, 'or')}, as their intervals overlap" if near else ""
         said = [
-            f"The model leans most on {first}: where rows get the {first} of other rows, "
+            f"The model leans most on {first}{beside}: where rows get the {first} of other rows, "
             f"{amount(found[first].accuracy.value, SHARE)} fewer answers are right."
         ]
         if shown[1:]:
@@ -190,9 +192,11 @@ def _single(subject: Subject) -> tuple[BestSingle, Estimate, Estimate]:
     alone = np.stack([subject.singly[name][rows] for name in subject.names], 1)
     if len(np.unique(groups)) < 2:
         raise CannotSay("All labelled test rows belong together.")
-    found = best_single(alone, truth, subject.have[rows], groups=groups, seed=seed)
+    have, common = subject.have[rows], int(np.argmax(subject.model.prior[subject.target]))
+    found = best_single(alone, truth, have, common=common, groups=groups, seed=seed)
     right = (subject.predicted[rows].argmax(1) == truth).astype(np.float64)
-    beyond = right - (alone[:, found.best].argmax(1) == truth)
+    best = np.where(have[:, found.best], alone[:, found.best].argmax(1), common)
+    beyond = right - (best == truth)
     return found, mean(right, groups=groups, seed=seed), mean(beyond, groups=groups, seed=seed, exact=False)
 
 
@@ -220,7 +224,7 @@ def _enough(best: str, single: BestSingle, beyond: Estimate) -> str:
         )
     return (
         f"One modality may be enough: that all together do better than a model of {best} alone was not shown "
-        f"({between}), and that model {gained}. On such a table little can be said about what fusion is worth."
+        f"({between}), and that model {gained}. Whether fusion is worth it on this table these rows cannot tell."
     )
 
 

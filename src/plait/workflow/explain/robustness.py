@@ -149,7 +149,10 @@ def _words(subject: Subject, falls: Mapping[str, Fall]) -> list[str]:
         ways = sorted(harms[worst], key=lambda way: -harms[worst][way].value)
         named = [worst, "it"]
         losses = [f"{lost(harms[worst][way], measure)} where {named[i]} {WAYS[way]}" for i, way in enumerate(ways)]
-        said.append(f"What breaks it most is a {ways[0]} {worst}: the model loses {listed(losses)}.")
+        low = harms[worst][ways[0]].interval[0]
+        near = [n for n in harmful if n != worst and max(f.interval[1] for f in harms[n].values()) >= low]
+        beside = f", or one of {listed(near, 'or')}, as their intervals overlap" if near else ""
+        said.append(f"What breaks it most is a {ways[0]} {worst}{beside}: the model loses {listed(losses)}.")
     spared = [n for n, fall in falls.items() if not shown(fall.absent)]
     unmoved = [n for n, fall in falls.items() if fall.wrong is not None and not shown(fall.wrong)]
     if harmful and spared:

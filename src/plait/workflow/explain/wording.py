@@ -22,10 +22,15 @@ def span(found: Worth, i: int, measure: str) -> str:
 
 
 def ranged(value: float, ends: tuple[float, float] | None, measure: str = "") -> str:
-    """`3.1 [1.2, 5.0]`, shares of rows in points; a dash where nothing is known."""
+    """`3.1 [1.2, 5.0]`, shares of rows in points; a dash where nothing is known.
+
+    Where no row differs, resampling gives no width, which is not to be read as being sure.
+    """
     if not math.isfinite(value):
         return DASH
     said = _scaled(value, measure)
+    if value == 0 and ends is not None and ends[0] == ends[1] == 0:
+        return f"{said} (no row differs)"
     if ends is None or not all(map(math.isfinite, ends)):
         return said
     return f"{said} [{_scaled(ends[0], measure)}, {_scaled(ends[1], measure)}]"

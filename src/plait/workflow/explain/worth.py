@@ -73,7 +73,7 @@ def answer(subject: Subject) -> Section:
     points = [(names[i], numbered(shares, i), "") for i in order]
     drawing = Drawing(
         forest(points, subject.measure, 0.0, gains=True),
-        "What each modality adds, with 95 % intervals; the line is nothing.",
+        "Each modality's share of what all are worth together, with 95 % intervals; the line is nothing.",
     )
     words = [*_words(subject, shares, without, order, every), *said]
     task = to_the_task(subject, shares) if subject.deep else Part()
@@ -93,8 +93,10 @@ def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int]
             f"That all modalities together are worth anything above answering without looking was not shown: {size}."
         ]
     if shown(every) and names[order[0]] not in idle:
-        most = amount(float(shares.value[order[0]]), measure)
-        said[0] = f"{said[0][:-1]}; of that {names[order[0]]} gives the most, {most}."
+        first = [i for i in order if shares.interval[i, 1] >= shares.interval[order[0], 0] and names[i] not in idle]
+        most = listed([f"{names[i]} ({amount(float(shares.value[i]), measure)})" for i in first])
+        gives = "gives the most" if len(first) == 1 else "give the most; their intervals overlap"
+        said[0] = f"{said[0][:-1]}; of that {most} {gives}."
     if idle:
         said.append(f"That {listed(idle, 'or')} adds anything to this model was not shown.")
     spare = [names[i] for i in order if names[i] not in idle and not without.interval[i, 0] > 0]
