@@ -58,7 +58,7 @@ def test_other_rows_take_the_place_of_the_runs_own(run, tmp_path):
 def test_the_same_rows_from_elsewhere_keep_their_splits(run, tmp_path):
     before = pq.read_table(run / ROWS)["split"]
     (tmp_path / "t.parquet").rename(tmp_path / "moved.parquet")
-    with pytest.raises(DataError, match="There is no file"):
+    with pytest.raises(RunError, match=r"There is no file.*If it was moved"):
         index(run)
     index(run, tmp_path / "moved.parquet")
     assert pq.read_table(run / ROWS)["split"].equals(before)
