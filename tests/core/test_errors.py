@@ -7,6 +7,7 @@ from plait.core.extras import need
 def test_nearest() -> None:
     assert nearest("fussion", ["fusion", "heads"]) == " Did you mean 'fusion'?"
     assert nearest("zzz", ["b", "a"]) == " Known: a, b."
+    assert nearest("zzz", [f"{i:02}" for i in range(65)]).endswith(", 18, 19 and 45 more.")
     assert nearest("zzz", []) == ""
     assert nearest("acc", ["accuracy", "auc"]) == " Did you mean 'accuracy'?"
 

@@ -111,7 +111,7 @@ def test_a_section_stands_only_where_there_is_something_for_it(report):
         "Searches to look at and listen to",
         "Calibration",
         "Training",
-        "Warnings",
+        "Notes",
         "How to repeat it",
     ]
     bare = report(

@@ -15,7 +15,7 @@ from plait.workflow.evaluate import single_models
 from plait.workflow.explain.subject import Subject
 from plait.workflow.fit import fit
 from plait.workflow.model import Model
-from plait.workflow.run import own_rows, read_splits
+from plait.workflow.run import own_rows
 
 RECIPE: dict[str, Any] = {
     "width": 12,
@@ -68,11 +68,10 @@ def run(folder: Path, target: str = "label", **slots: Any) -> Path:
 def subject(folder: Path, **more: Any) -> Subject:
     """As `explain` makes it of a run's own rows."""
     model = Model.load(folder)
-    table, test = own_rows(model)
-    splits = read_splits(folder)
-    learned = np.concatenate([splits["train"], splits["validation"]])
+    table, begun = own_rows(model)
+    learned = np.concatenate([begun.splits["train"], begun.splits["validation"]])
     encoded = model.encode(table)
-    return Subject(model, table, encoded, test, learned, single_models(model, (table, encoded)), **more)
+    return Subject(model, table, encoded, begun.splits["test"], learned, single_models(model, (table, encoded)), **more)
 
 
 def changed(asked: Subject) -> Subject:

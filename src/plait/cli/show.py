@@ -57,7 +57,7 @@ def fitted(account: Mapping[str, Any]) -> Renderables:
     return [
         *_columns(account),
         *_quarantine(account),
-        _list("Warnings", account["warnings"]),
+        _list("Notes", account["warnings"]),
         _titled("Recipe", yaml.safe_dump(_brief(account["recipe"]), sort_keys=False, allow_unicode=True).rstrip()),
         _line(f"Validation: {validation}." if validation else ""),
         *(evaluation(account["evaluation"]) if "evaluation" in account else []),

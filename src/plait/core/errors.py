@@ -42,6 +42,10 @@ class MissingExtra(PlaitError):
     """A package of an optional extra is not installed."""
 
 
+MANY = 20
+"""Names that a message lists."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or the list of what there is; ready to append to a message."""
     known = sorted(known)
@@ -49,4 +53,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = begun if len(begun) == 1 else difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f" Did you mean {close[0]!r}?"
-    return f" Known: {', '.join(known)}." if known else ""
+    more = f" and {len(known) - MANY} more" if len(known) > MANY else ""
+    return f" Known: {', '.join(known[:MANY])}{more}." if known else ""

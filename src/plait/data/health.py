@@ -27,6 +27,8 @@ FEW = 10
 """Rows below which a class is too small to be learned or tested."""
 GIVEN_AWAY = 0.98
 """Share of held-out rows whose target one column gives, from which it is suspicious."""
+TESTED = 20
+"""Test rows below which a figure says next to nothing."""
 BINS = 32
 UNKNOWN = 0.3
 """Share of a text that a tokenizer does not know from which it is a warning."""
@@ -57,9 +59,22 @@ def health(
         found += _classes(table, name, target, splits)
         found += _given_away(table, name)
         found += _named_in_paths(table, name, target)
+    if splits is not None:
+        found += few_to_test(splits)
     if unknown_rate is not None:
         found += _unknown(table, unknown_rate)
     return found
+
+
+def few_to_test(splits: Mapping[str, Array]) -> Iterator[Finding]:
+    """Whether so few rows are left to test on that no figure says anything."""
+    rows = len(splits.get("test", ()))
+    if rows < TESTED:
+        yield Finding(
+            "few_test_rows",
+            "test",
+            f"{rows} rows are left to test on: figures on so few say next to nothing. plait compare tests on every row",
+        )
 
 
 def label_errors(probabilities: Array, labels: Array) -> Array:

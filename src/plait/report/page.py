@@ -45,7 +45,7 @@ def page(report: Report) -> str:
         _section("Searches to look at and listen to", _searches(report)),
         _section("Calibration", _calibration(report, drawn["calibration"])),
         _section("Training", _training(drawn["loss"], drawn["measure"])),
-        _section("Warnings", _warnings(report)),
+        _section("Notes", _notes(report)),
         _section("How to repeat it", _repeat(report)),
     ]
     return (
@@ -248,7 +248,7 @@ def _training(loss: str, measure: str) -> str:
     return f'<div class="row">{_figure(loss)}{_figure(measure)}</div>' if loss or measure else ""
 
 
-def _warnings(report: Report) -> str:
+def _notes(report: Report) -> str:
     said = "".join(f"<li>{escape(w)}</li>" for w in report.warnings)
     out = f'<ul class="warnings">{said}</ul>' if said else ""
     if report.quarantine:

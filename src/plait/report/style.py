@@ -28,7 +28,11 @@ small,figcaption{color:var(--muted);font-size:13px}
 .row{display:flex;flex-wrap:wrap;gap:12px 40px}
 figure{margin:0}
 figcaption{margin-top:10px;max-width:60ch;line-height:1.45}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto;background:linear-gradient(90deg,var(--paper) 50%,transparent) 0 0/36px 100%,
+linear-gradient(-90deg,var(--paper) 50%,transparent) 100% 0/36px 100%,
+linear-gradient(90deg,var(--line),transparent) 0 0/14px 100%,
+linear-gradient(-90deg,var(--line),transparent) 100% 0/14px 100%;
+background-repeat:no-repeat;background-attachment:local,local,scroll,scroll}
 svg{display:block;max-width:100%;height:auto}
 table{border-collapse:collapse;width:100%;font-size:14.5px;font-variant-numeric:tabular-nums}
 th{font-weight:500;color:var(--muted);font-size:13px;text-align:right;padding:4px 0 6px 10px;vertical-align:bottom}

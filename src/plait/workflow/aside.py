@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import TypeVar
 
 import torch
@@ -71,9 +71,15 @@ def _whole(results: Iterator[T]) -> Iterator[T]:
 
 
 def _alone(job: Callable[[], T], threads: int) -> T:
-    threading.Thread(target=partial(_end_with, os.getppid()), daemon=True).start()
+    _guarded(os.getppid())
     torch.set_num_threads(threads)
     return job()
+
+
+@cache
+def _guarded(parent: int) -> None:
+    """Once in a process, however many jobs it gets."""
+    threading.Thread(target=partial(_end_with, parent), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:

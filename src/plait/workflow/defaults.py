@@ -118,7 +118,9 @@ def _named(recipe: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
         return read_mapping(path, "recipe", RecipeError)
     known = names()
     if str(recipe) not in known:
-        raise RecipeError(f"There is no recipe {str(recipe)!r}, as a name or a file.{nearest(str(recipe), known)}")
+        meant = nearest(str(recipe), known)
+        listed = "" if "Did you mean" in meant else " plait catalogue lists all."
+        raise RecipeError(f"There is no recipe {str(recipe)!r}, as a name or a file.{meant}{listed}")
     if (path := RECIPES / f"{recipe}.yaml").exists():
         return read_mapping(path, "recipe", RecipeError)
     entry: Mapping[str, Any] = read_mapping(ENTRIES / f"{recipe}.yaml", "catalogue entry", RecipeError)

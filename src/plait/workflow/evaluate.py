@@ -257,11 +257,10 @@ def _run_cells(model: Model, progress: Progress) -> tuple[Table, Encoded]:
 def overlap(model: Model, table: Table) -> list[str]:
     """Whether rows of another table stand among those that the model was trained on; nothing to say if they do not."""
     try:
-        own, _ = own_rows(model)
+        own, begun = own_rows(model)
     except (RunError, DataError):
         return ["Whether these rows overlap with the training rows is not known: the run's own data is not at hand."]
-    assert model.folder is not None
-    splits = read_splits(model.folder)
+    splits = begun.splits
     learned = np.union1d(splits["train"], splits["validation"]) if model.info["refit"] else splits["train"]
     known = _contents(own.take(learned))
     same = sum(content in known for content in _contents(table).elements())

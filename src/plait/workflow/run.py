@@ -128,8 +128,8 @@ def read_splits(folder: Path) -> dict[str, np.ndarray]:
     return {part: rows[names == part] for part in ("train", "validation", "test")}
 
 
-def own_rows(model: Model) -> tuple[Table, np.ndarray]:
-    """The table that the run was fitted on, and its test rows.  RunError if it is not at hand, or has changed."""
+def own_rows(model: Model) -> tuple[Table, Begun]:
+    """The table that the run was fitted on, and its splits.  RunError if it is not at hand, or has changed."""
     folder, source = model.folder, model.info.get("source")
     if folder is None or not (folder / SPLITS).exists():
         raise RunError("The model was not fitted in a run folder: give the rows.")
@@ -146,7 +146,7 @@ def own_rows(model: Model) -> tuple[Table, np.ndarray]:
     assert begun is not None
     if table.fingerprint() != begun.fingerprint:
         raise RunError(f"{source} is not what the run in {folder} was fitted on: its content has changed. Restore it.")
-    return table, begun.splits["test"]
+    return table, begun
 
 
 def begun_with(model: Model) -> Begun | None:
@@ -164,14 +164,12 @@ def asked_about(model: Model, source: Any) -> tuple[Table, dict[str, np.ndarray]
     RunError if the run's own is needed and not at hand, or has changed.
     """
     if source is None:
-        table, _ = own_rows(model)
-    else:
-        table = model.read(source)
-    begun = begun_with(model)
+        table, own = own_rows(model)
+        return table, dict(own.splits)
+    table, begun = model.read(source), begun_with(model)
     if begun is None or len(table) != begun.rows or not set(table.schema.columns) <= set(table.columns.column_names):
         return table, None
-    own = source is None or table.fingerprint() == begun.fingerprint
-    return table, dict(begun.splits) if own else None
+    return table, dict(begun.splits) if table.fingerprint() == begun.fingerprint else None
 
 
 def read_json(path: Path) -> Any:

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from plait.measures.trust.balance import balance, contribution_gap, discrepancy_ratio, gradient_conflict
+from plait.measures.trust.balance import balance, balance_of, contribution_gap, discrepancy_ratio, gradient_conflict
 
 
 def sure(code, classes=3, much=0.8):
@@ -44,6 +44,20 @@ def test_the_difference_is_paired():
     found = balance(sure(worse)[:, None], sure(said)[:, None], truth)
     low, high = found.shortfall[0].interval
     assert high - low < 0.3 * (found.alone[0].interval[1] - found.alone[0].interval[0])
+
+
+def test_scores_of_numbers_are_compared_row_by_row_where_the_modality_is():
+    """The error of the second grows by exactly .4 in company; absent cells hold anything."""
+    rng = np.random.default_rng(7)
+    alone = -np.abs(rng.normal(size=(200, 2)))
+    probe, have = alone - [0, 0.4], rng.random((200, 2)) < 0.7
+    probe[~have] = np.nan
+    found = balance_of(probe, alone, have)
+    assert [one.value for one in found.shortfall] == pytest.approx([0, 0.4])
+    assert found.shortfall[1].interval == pytest.approx((0.4, 0.4))
+    assert found.rows == have.sum(0).tolist()
+    assert found.alone[0].value == pytest.approx(alone[have[:, 0], 0].mean())
+    assert np.isnan(found.discrepancy).all()
 
 
 def test_two_modalities_have_the_published_ratio_and_its_inverse():
@@ -129,6 +143,8 @@ def test_the_gap_of_contributions():
         (lambda p, a, t, h: balance(p, a[:, :2], t), "equal shapes"),
         (lambda p, a, t, h: balance(p, a, t + 3, h), "truth"),
         (lambda p, a, t, h: balance(p, a, t, h[:, :2]), "have"),
+        (lambda p, a, t, h: balance_of(p, a), "scores"),
+        (lambda p, a, t, h: balance_of(np.full((4, 2), np.nan), np.zeros((4, 2))), "NaN"),
         (lambda p, a, t, h: discrepancy_ratio(p * 3, t), "softmax"),
         (lambda p, a, t, h: gradient_conflict(np.array([[np.nan, 1]])), "gradients"),
         (lambda p, a, t, h: contribution_gap(np.zeros(0)), "none"),

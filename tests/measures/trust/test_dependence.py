@@ -3,7 +3,7 @@ import pytest
 from scipy.special import softmax
 
 from plait.measures.trust._donors import of_another_class, permuted
-from plait.measures.trust.dependence import dependence, interference
+from plait.measures.trust.dependence import dependence, interference, sensitivity
 
 
 class Additive:
@@ -176,3 +176,46 @@ def test_bad_input_is_refused(call, said):
     cells, truth, have = drawn()
     with pytest.raises(ValueError, match=said):
         call(Additive(cells, "ab"), truth, have)
+
+
+def weighed(cells, weights):
+    """Numbers that are sums of the cells; absent ones add nothing."""
+
+    def said(sources):
+        return sum(w * np.where(sources[name] < 0, 0, cells[name][sources[name]]) for name, w in weights.items())
+
+    return said
+
+
+def test_numbers_lose_and_move_by_what_two_normal_cells_differ_by():
+    """y = 2 a: with another row's cell both the answer and its error move by |2 (a - a')|, 4 / sqrt(pi) on average."""
+    rng = np.random.default_rng(0)
+    cells = {name: rng.normal(size=3000) for name in "ab"}
+    found = sensitivity(weighed(cells, {"a": 2.0}), 2 * cells["a"], np.ones((3000, 2), bool), "ab")
+    for number in (found["a"].error, found["a"].moved):
+        assert number.value == pytest.approx(4 / np.sqrt(np.pi), rel=0.05)
+        assert number.interval[0] < 4 / np.sqrt(np.pi) < number.interval[1]
+    assert (found["b"].error.value, found["b"].moved.value) == (0, 0)
+
+
+def test_answers_that_move_at_random_lose_as_their_errors_grow():
+    """y = a, said a + b: the error |b| becomes |b'| of another row, so that nothing is lost, and yet answers move."""
+    rng = np.random.default_rng(1)
+    cells = {name: rng.normal(size=2000) for name in "ab"}
+    found = sensitivity(weighed(cells, {"a": 1.0, "b": 1.0}), cells["a"], np.ones((2000, 2), bool), "ab")["b"]
+    assert found.error.value == pytest.approx(0, abs=1e-9)
+    assert found.moved.value == pytest.approx(2 / np.sqrt(np.pi), rel=0.05)
+
+
+def test_numbers_of_rows_without_the_modality_and_of_groups():
+    rng = np.random.default_rng(2)
+    cells = {"a": rng.normal(size=60)}
+    have = (rng.random(60) < 0.5)[:, None]
+    found = sensitivity(weighed(cells, {"a": 1.0}), cells["a"], have, "a", groups=np.arange(60) // 3)["a"]
+    assert found.rows == have.sum()
+    assert found.error.interval[0] > 0
+    alone = np.zeros((60, 1), bool)
+    alone[7] = True
+    assert np.isnan(sensitivity(weighed(cells, {"a": 1.0}), cells["a"], alone, "a")["a"].error.value)
+    with pytest.raises(ValueError, match="what predict gives"):
+        sensitivity(lambda given: np.full(60, np.nan), cells["a"], have, "a")

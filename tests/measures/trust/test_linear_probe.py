@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from plait.measures.trust.linear_probe import linear_probe
+from plait.measures.trust.linear_probe import STRENGTHS, linear_probe, linear_readout
 
 
 def accuracy(predicted, truth):
@@ -57,3 +57,29 @@ def test_bad_input():
         linear_probe(x, y, np.zeros((4, 3)), 3)
     with pytest.raises(ValueError, match="groups"):
         linear_probe(x, y, x, 3, groups=np.zeros(9))
+
+
+def test_a_number_is_read_with_one_of_the_penalties_and_that_which_fits_other_rows():
+    rng = np.random.default_rng(6)
+    features = rng.normal(size=(90, 40)) * 3 + 5
+    truth = features[:, 0] + 2 * rng.normal(size=90)
+    asked = rng.normal(size=(50, 40)) * 3 + 5
+    found = linear_readout(features, truth, asked)
+    mean, scale = features.mean(0), features.std(0)
+    x, z = (features - mean) / scale, (asked - mean) / scale
+    # The closed form of ridge regression, for each of the penalties.
+    centred = truth - truth.mean()
+    fits = [z @ np.linalg.solve(x.T @ x + np.eye(40) / c, x.T @ centred) + truth.mean() for c in STRENGTHS]
+    chosen = [i for i, fit in enumerate(fits) if np.allclose(found, fit)]
+    errors = [np.abs(fit - asked[:, 0]).mean() for fit in fits]
+    assert chosen == [int(np.argmin(errors))]
+    assert linear_readout(features, truth, asked[:0]).shape == (0,)
+
+
+def test_numbers_of_one_group_are_not_held_out_from_each_other():
+    rng = np.random.default_rng(2)
+    group = np.repeat(np.arange(40), 5)
+    features, truth = rng.normal(size=(40, 60))[group], rng.normal(size=40)[group]
+    asked = rng.normal(size=(200, 60))
+    fooled, careful = (linear_readout(features, truth, asked, groups=g) for g in (None, group))
+    assert careful.std() < 0.7 * fooled.std()

@@ -119,12 +119,30 @@ def test_asking_leaves_the_model_as_it_was(subject):
     assert all(p.grad is None for p in subject.model.network.parameters())
 
 
-def test_numbers_are_told_what_can_be_said_of_them(tmp_path):
-    found = answer(asked.subject(asked.run(tmp_path, "amount")))
-    assert found.words[0].startswith("Whether one modality holds another back cannot be said. This is asked of classes")
-    assert "probe" not in found.account
-    assert found.account["measure"] != "accuracy"
-    assert len(found.account["gradients"]) == 3
+def test_numbers_are_judged_by_how_far_off_they_are(tmp_path):
+    subject = asked.subject(asked.run(tmp_path, "amount"))
+    account = answer(subject).plain()["account"]
+    assert max(one["value"] for one in account["shortfall"]) < 0.1
+    # a and b tell the number, which is off by .67 of its mean on average; c does not.
+    assert all(-0.45 < account[of][m]["value"] < 0 for of in ("probe", "alone") for m in (0, 1))
+    assert account["probe"][2]["value"] < -0.5
+    assert account["measure"] == "mae"
+    assert len(account["gradients"]) == 3
+    assert account["discrepancy"] == [None] * 3
+    other = asked.changed(subject)
+    with torch.no_grad():
+        for parameter in other.model.network.encoders["b"].parameters():
+            parameter.zero_()
+    found = answer(other)
+    assert "ahead of the others (1: even)" not in found.grids[0].head
+    assert found.words[0].startswith("Beside the others, the model learned less of b")
+    held = found.account["shortfall"][1]
+    assert held["interval"][0] > 0.3
+    assert f"is less far off, by {held['value']:.3g} mean absolute error for b" in found.words[0]
+    # What it makes of b is always the same, so all that can be read off it is the mean of what was learned.
+    learned = subject.encoded.dataset.take(subject.learned).target("amount").values.numpy()
+    off = np.abs(subject.truth[subject.have[:, 1]] - learned.mean()).mean()
+    assert -found.account["probe"][1]["value"] == pytest.approx(off, rel=1e-4)
 
 
 def test_decisions_that_are_combined_are_read_where_each_is_made(tmp_path):

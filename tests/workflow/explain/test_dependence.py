@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ from plait.workflow.explain.dependence import answer
 from plait.workflow.explain.section import CannotSay
 from plait.workflow.explain.subject import Subject
 from plait.workflow.model import Model
-from plait.workflow.run import own_rows, read_splits
+from plait.workflow.run import own_rows
 
 SETTINGS = ("objectives={supervised: {}}", "missing={}", "training.epochs=15", "training.refit=false")
 
@@ -50,10 +51,11 @@ def run(tmp_path_factory):
 
 def asked(folder, alone=True):
     model = Model.load(folder)
-    table, test = own_rows(model)
-    parts = read_splits(folder)
-    learned = np.concatenate([parts["train"], parts["validation"]])
-    return Subject(model, table, model.encode(table), test, learned, single_models(model) if alone else {})
+    table, begun = own_rows(model)
+    learned = np.concatenate([begun.splits["train"], begun.splits["validation"]])
+    return Subject(
+        model, table, model.encode(table), begun.splits["test"], learned, single_models(model) if alone else {}
+    )
 
 
 @pytest.fixture
@@ -234,13 +236,40 @@ def test_a_modality_whose_rows_mostly_belong_together_is_passed_over(subject):
         answer(subject)
 
 
-def test_it_says_why_where_there_is_no_answer(run, subject, tmp_path):
-    with pytest.raises(CannotSay, match="kind number"):
-        answer(asked(fitted(tmp_path, "amount"), alone=False))
+def test_it_says_why_where_there_is_no_answer(subject):
+    survived = {"label": replace(subject.about, kind="survival")}
+    with pytest.raises(CannotSay, match="kind survival"):
+        answer(replace(subject, model=SimpleNamespace(names=subject.names, targets=survived)))
     with pytest.raises(CannotSay, match="one modality"):
         answer(replace(subject, model=subject.alone["a"]))
     with pytest.raises(CannotSay, match="could exchange their cells"):
         answer(replace(subject, test=subject.test[:10]))
+
+
+def test_numbers_are_told_by_how_far_off_and_how_far_moved(tmp_path):
+    subject = asked(fitted(tmp_path, "amount"))
+    found = answer(subject)
+    reliance = found.plain()["account"]["reliance"]
+    assert found.words[0].startswith("The model leans most on a:")
+    assert reliance["a"]["error"]["interval"][0] > 0.3
+    assert reliance["a"]["moved"]["value"] > 0.5
+    assert reliance["b"]["error"]["value"] < 0.1
+    assert found.account["not_judged"] == ["c"]
+    single = found.account["single"]
+    assert single["modalities"][single["best"]] == "a"
+    # Without looking: the mean of the rows that were learned from.
+    unseen = subject.model.priors(len(subject.dataset))["amount"][subject.labelled]
+    assert single["unseen"]["value"] == pytest.approx(-np.abs(unseen - subject.truth).mean(), rel=1e-5)
+    assert single["gain"]["interval"][0] > 0.3
+    assert any(said.startswith("One modality ") and "a model of a alone" in said for said in found.words)
+    dealt = lambda given: np.where(given["b"] % 2, 5.0, -5.0).astype(np.float32)
+    subject.dealt = dealt
+    subject.__dict__["predicted"] = dealt({"b": np.arange(len(subject.test))})
+    found = answer(subject)
+    assert any(said.startswith("That the model needs b was not shown, but answers move by") for said in found.words)
+    assert (
+        "That the model needs a was not shown, and no answer was seen to move with the a of another row." in found.words
+    )
 
 
 def test_equal_seeds_give_equal_plain_sections(subject):

@@ -70,5 +70,15 @@ def test_too_few_rows_and_one_modality_are_refused(bits):
         answer(asked(few, [f"c{v}" for v in one[:60]]))
     with pytest.raises(CannotSay, match="one modality"):
         answer(asked({"a": cells(one, rng)}, [f"c{v}" for v in one]))
-    with pytest.raises(CannotSay, match="of kind number"):
-        answer(asked({"a": cells(one, rng), "b": cells(two, rng)}, (one + 0.5).tolist(), "number"))
+
+
+def test_of_a_number_it_is_asked_which_third_it_is_in(bits):
+    """The number is low, or middle or high, by the first bit; the second bit tells these two apart."""
+    rng, one, two = bits
+    number = np.where(one == 1, 0.0, 1.0 + two) + 0.1 * rng.random(SIZE)
+    found = answer(asked({"a": cells(one, rng), "b": cells(two, rng)}, (number + 0.5).tolist(), "number"))
+    told = found.account["pairs"]["a and b"]
+    assert told["unique_first"] > 0.5
+    assert "third y is in" in found.grids[0].title
+    with pytest.raises(CannotSay, match="of kind survival"):
+        answer(asked({"a": cells(one, rng), "b": cells(two, rng)}, [f"c{v}" for v in one], "survival"))

@@ -16,7 +16,7 @@ from plait.workflow.explain import damaged, dependence, robustness
 from plait.workflow.explain.section import CannotSay
 from plait.workflow.explain.subject import Subject
 from plait.workflow.model import Model
-from plait.workflow.run import own_rows, read_splits
+from plait.workflow.run import own_rows
 
 SIZE = 200
 WORDS = ("red bird", "blue fish", "green tree")
@@ -48,11 +48,10 @@ def fitted(folder, source, name="run", target="label", **more):
 
 def subject(folder, alone=False, **how):
     model = Model.load(folder)
-    table, test = own_rows(model)
-    parts = read_splits(folder)
-    learned = np.concatenate([parts["train"], parts["validation"]])
+    table, begun = own_rows(model)
+    learned = np.concatenate([begun.splits["train"], begun.splits["validation"]])
     models = single_models(model) if alone else {}
-    return Subject(model, table, model.encode(table), test, learned, models, **how)
+    return Subject(model, table, model.encode(table), begun.splits["test"], learned, models, **how)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from plait.workflow.explain.space import answer
 from plait.workflow.explain.space_measured import LEAST
 from plait.workflow.explain.subject import Subject
 from plait.workflow.model import Model
-from plait.workflow.run import own_rows, read_splits
+from plait.workflow.run import own_rows
 
 WIDTH = 8
 
@@ -47,10 +47,9 @@ def run(tmp_path_factory):
 @pytest.fixture
 def subject(run):
     model = Model.load(run)
-    table, test = own_rows(model)
-    parts = read_splits(run)
-    learned = np.concatenate([parts["train"], parts["validation"]])
-    return Subject(model, table, model.encode(table), test, learned, {})
+    table, begun = own_rows(model)
+    learned = np.concatenate([begun.splits["train"], begun.splits["validation"]])
+    return Subject(model, table, model.encode(table), begun.splits["test"], learned, {})
 
 
 def unit(x):

@@ -10,7 +10,7 @@ from plait.workflow import trials
 from plait.workflow.explain import task, worth
 from plait.workflow.explain.subject import Subject
 from plait.workflow.model import Model
-from plait.workflow.run import own_rows, read_splits
+from plait.workflow.run import own_rows
 
 SIZE = 120
 
@@ -48,10 +48,9 @@ def run(tmp_path_factory):
 
 def subject(folder, **how):
     model = Model.load(folder)
-    table, test = own_rows(model)
-    parts = read_splits(folder)
-    learned = np.concatenate([parts["train"], parts["validation"]])
-    return Subject(model, table, model.encode(table), test, learned, {}, **how)
+    table, begun = own_rows(model)
+    learned = np.concatenate([begun.splits["train"], begun.splits["validation"]])
+    return Subject(model, table, model.encode(table), begun.splits["test"], learned, {}, **how)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Whether joint training brings out of each modality what it holds.
 
-    shortfall_m   = accuracy(trained alone) - accuracy(probe of the jointly trained encoder)      paired, row by row
+    shortfall_m   = score(trained alone) - score(probe of the jointly trained encoder)      paired, row by row; the
+                    accuracy, or any other score that is a mean over rows, more being better
     discrepancy_m = mean over k of  mean p_m(truth) / mean p_k(truth)   on the rows that have both; 1: balanced
     gap           = max_m phi_m - min_m phi_m      of contributions phi, such as Shapley values of the accuracy
     cos_mk        = <g_m, g_k> / (|g_m| |g_k|)     of the gradients in shared parameters; below 0: conflict
@@ -15,23 +16,23 @@ conflict, Yu et al., "Gradient surgery for multi-task learning", arXiv:2001.0678
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..estimate import Accounted, Estimate, mean
-from ._checked import codes, finite, singles
+from ._checked import codes, finite, presence, singles
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Balance(Accounted):
-    """Of each of M modalities, over the rows that have it.  probe, alone: accuracy.  shortfall: alone minus probe.
+    """Of each of M modalities, over the rows that have it.  probe, alone: the score.  shortfall: alone minus probe.
 
-    discrepancy: [M]; NaN for a modality that no row has together with another.
+    discrepancy: [M]; NaN for a modality that no row has together with another, and of other answers than classes.
     """
 
     rows: list[int]
@@ -72,14 +73,28 @@ def balance(
     if probed.shape != apart.shape:
         raise ValueError(f"expected equal shapes, found {list(probed.shape)} of probes and {list(apart.shape)} alone")
     truth = codes(truth, "truth", probed.shape[0], probed.shape[2])
-    right = [np.where(there, single.argmax(2) == truth[:, None], np.nan) for single in (probed, apart)]
+    one, two = ((single.argmax(2) == truth[:, None]).astype(np.float64) for single in (probed, apart))
+    found = balance_of(one, two, there, groups=groups, seed=seed)
+    return replace(found, discrepancy=discrepancy_ratio(probe, truth, have))
+
+
+def balance_of(
+    probe: Array, alone: Array, have: Array | None = None, *, groups: Array | None = None, seed: int = 0
+) -> Balance:
+    """As `balance`, of any score: probe, alone: [N, M], the score of each row, more being better; such as minus the
+    absolute error of a number.
+    """
+    if probe.shape != alone.shape or probe.ndim != 2:
+        raise ValueError(f"expected scores [N, M], found {list(probe.shape)} of probes and {list(alone.shape)} alone")
+    there = presence(have, *probe.shape)
+    one, two = (np.where(there, finite(np.where(there, v, 0), "scores", None, None), np.nan) for v in (probe, alone))
     columns = range(there.shape[1])
     return Balance(
         rows=there.sum(0).tolist(),
-        probe=[mean(right[0][:, m], groups=groups, seed=seed) for m in columns],
-        alone=[mean(right[1][:, m], groups=groups, seed=seed) for m in columns],
-        shortfall=[mean(right[1][:, m] - right[0][:, m], groups=groups, seed=seed, exact=False) for m in columns],
-        discrepancy=discrepancy_ratio(probe, truth, have),
+        probe=[mean(one[:, m], groups=groups, seed=seed) for m in columns],
+        alone=[mean(two[:, m], groups=groups, seed=seed) for m in columns],
+        shortfall=[mean(two[:, m] - one[:, m], groups=groups, seed=seed, exact=False) for m in columns],
+        discrepancy=np.full(len(columns), np.nan),
     )
 
 

@@ -3,6 +3,8 @@
     permutation    the modality's cells are dealt anew among the rows that have it: drop of accuracy, rise of log loss
     swap           a row gets the cell of a row of another class: does the answer move, and to that class
     interference   cells that cannot matter are dealt anew: does the answer move all the same
+    sensitivity    the first and the last, of answers that are numbers: rise of the mean absolute error, and how far
+                   answers move
 
 Nothing is set to zero or noise, which a model has never seen; and a row without the modality stays without it.  Copies
 of a cell must share a group: a permutation among copies changes nothing and would make a modality look useless.
@@ -23,13 +25,16 @@ from numpy.typing import NDArray
 
 from .. import classification
 from ..estimate import Accounted, Estimate, mean
-from ._checked import alike, codes, presence, probabilities
+from ._checked import alike, codes, finite, presence, probabilities
 from ._donors import deals as deals
 from ._donors import of_another_class
 
 Array = NDArray[Any]
 Predict = Callable[[Mapping[str, Array]], Array]
-"""{modality: [N], the row whose cell stands in each row, -1 where there is none} -> probabilities [N, C]."""
+"""{modality: [N], the row whose cell stands in each row, -1 where there is none} -> probabilities [N, C].
+
+Of `sensitivity`: -> numbers [N].
+"""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,18 @@ class Interference(Accounted):
     rows: int
     moved: Estimate
     distance: Estimate
+
+
+@dataclass(frozen=True)
+class Sensitivity(Accounted):
+    """Of one modality, over the rows that have it, whose cells are dealt anew; in the unit of the target.
+
+    error: rise of the mean absolute error.  moved: mean absolute change of the answer; 0 where it is not looked at.
+    """
+
+    rows: int
+    error: Estimate
+    moved: Estimate
 
 
 def dependence(
@@ -131,6 +148,35 @@ def interference(
         moved.append((after.argmax(1) != before.argmax(1)).astype(np.float64))
         distance.append(np.abs(after - before).sum(1) / 2)
     return Interference(len(rows), *(_mean(values, together[rows], groups, seed) for values in (moved, distance)))
+
+
+def sensitivity(
+    predict: Predict,
+    truth: Array,
+    have: Array,
+    names: Sequence[str],
+    *,
+    groups: Array | None = None,
+    repeats: int = 5,
+    seed: int = 0,
+) -> dict[str, Sensitivity]:
+    """`dependence` where the answers are numbers.  truth: [N].  predict is asked 1 + M repeats times."""
+    truth = finite(truth, "truth", None)
+    own, together = _sources(have, names, truth, groups)
+    before = finite(predict(own), "what predict gives", len(truth))
+    found = {}
+    for name, source in own.items():
+        rows = np.flatnonzero(source >= 0)
+        if len(np.unique(together[rows])) < 2:
+            found[name] = Sensitivity(len(rows), *[mean(np.array([np.nan]))] * 2)
+            continue
+        lost, moved = [], []
+        for dealt in deals(rows, together[rows], repeats, seed, name):
+            after = finite(predict(_given(own, name, rows, dealt)), "what predict gives", len(truth))
+            lost.append((np.abs(after - truth) - np.abs(before - truth))[rows])
+            moved.append(np.abs(after - before)[rows])
+        found[name] = Sensitivity(len(rows), *(_mean(values, together[rows], groups, seed) for values in (lost, moved)))
+    return found
 
 
 def _sources(have: Array, names: Sequence[str], rows: Array, groups: Array | None) -> tuple[dict[str, Array], Array]:

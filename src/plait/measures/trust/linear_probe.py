@@ -1,9 +1,11 @@
-"""What a linear classifier can read off features: whether they hold what is asked, in a form that is easy to use.
+"""What a linear model can read off features: whether they hold what is asked, in a form that is easy to use.
 
     p(y = c | x) = softmax(W x + b)_c,     min over W, b of  - sum_i log p(y_i | x_i) + |W|^2 / (2 C)
+    y = w x + b,                           min over w, b of  sum_i (y_i - w x_i - b)^2 + |w|^2 / C
 
-of features brought to mean 0 and variance 1.  C is the one of `STRENGTHS` that gives held-out folds of the fitted rows
-the highest mean log-probability; rows that belong together are in one fold.  Source: Alain & Bengio, "Understanding
+of features brought to mean 0 and variance 1; the second for numbers (ridge regression).  C is the one of
+`STRENGTHS` that gives held-out folds of the fitted rows the highest mean log-probability, or the lowest mean absolute
+error; rows that belong together are in one fold.  Source: Alain & Bengio, "Understanding
 intermediate layers using linear classifier probes", arXiv:1610.01644.
 Limits: features that were themselves trained on the fitted rows fit them better than new rows, so that too weak a
 penalty may be chosen; compare with a probe of other features that were trained on the same rows.
@@ -43,6 +45,32 @@ def linear_probe(
             # A class that the other folds lack is as bad at every strength.
             held[i] += np.log(np.maximum(said[np.arange(inside.sum()), truth[inside]], 1e-12)).sum()
     return _read(features, truth, asked, classes, (STRENGTHS[int(held.argmax())],))[0]
+
+
+def linear_readout(features: Array, truth: Array, asked: Array, *, groups: Array | None = None, seed: int = 0) -> Array:
+    """Numbers [Q] of asked [Q, D], read by a ridge regression that was fitted to features [P, D] and numbers [P].
+
+    ValueError for bad input, or rows of fewer than 3 groups.
+    """
+    features = finite(features, "features", None, None)
+    asked = finite(asked, "asked", None, features.shape[1])
+    truth = finite(truth, "truth", len(features))
+    fold = folds(len(features), _FOLDS, groups=groups, seed=seed)
+    error = np.zeros(len(STRENGTHS))
+    for k in range(_FOLDS):
+        rest, inside = fold != k, fold == k
+        for i, strength in enumerate(STRENGTHS):
+            error[i] += np.abs(_fitted(features[rest], truth[rest], features[inside], strength) - truth[inside]).sum()
+    return _fitted(features, truth, asked, STRENGTHS[int(error.argmin())])
+
+
+def _fitted(x: Array, y: Array, asked: Array, strength: float) -> Array:
+    from sklearn.linear_model import Ridge
+    from sklearn.preprocessing import StandardScaler
+
+    scale = StandardScaler().fit(x)
+    model = Ridge(alpha=1 / strength).fit(scale.transform(x), y)
+    return np.asarray(model.predict(scale.transform(asked))) if len(asked) else np.zeros(0)
 
 
 def _read(x: Array, y: Array, asked: Array, classes: int, strengths: tuple[float, ...]) -> list[Array]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from plait.measures.bootstrap import intervals
-from plait.measures.trust.balance import Balance, balance, contribution_gap
-from plait.measures.trust.linear_probe import linear_probe
+from plait.measures.trust.balance import Balance, balance, balance_of, contribution_gap
+from plait.measures.trust.linear_probe import linear_probe, linear_readout
 from plait.report.figures import forest
 from plait.report.words import DASH, FEW, amount, is_share, name
 
@@ -19,13 +19,14 @@ from .gradients import gradients
 from .on_the_way import on_the_way
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Array, Subject
-from .wording import estimated, listed, ranged
+from .wording import estimated, listed, ranged, turned
 
 METHOD = (
-    "Held back: a linear classifier is fitted to what the model makes of one modality, the others hidden (what its "
-    "head reads), on the rows that were learned from, its penalty chosen by cross-validation with rows that belong "
-    "together in one fold; test rows judge it, beside a model that was trained on this modality alone (its upper "
-    "bound: Wang et al., arXiv:1905.12681). As a classifier fitted anew may be worse than the one that was trained, "
+    "Held back: a linear model (a classifier, of numbers a ridge regression) is fitted to what the model makes of one "
+    "modality, the others hidden (what its head reads), on the rows that were learned from, its penalty chosen by "
+    "cross-validation with rows that belong together in one fold; test rows judge it, beside a model that was trained "
+    "on this modality alone (its upper bound: Wang et al., arXiv:1905.12681). As one fitted anew may be worse than "
+    "the one that was trained, "
     "`held back, read anew` has one on either side; a modality is called held back where both differences are shown, "
     f"on {FEW} test rows or more. Such a shortfall may also come from training that suits the whole and not this part, "
     "and one interval in twenty misses. `ahead`: the mean probability of the truth over that of each other modality, 1 "
@@ -74,42 +75,56 @@ def answer(subject: Subject) -> Section:
 
 def _held_back(subject: Subject) -> tuple[Balance, Balance]:
     """Probes of the model against models of one modality, and against probes of these.  CannotSay without them."""
-    classes, apart = len(subject.classes), subject.singly
-    joint = _probed(subject, dict.fromkeys(subject.names, subject.model), classes)
-    own = _probed(subject, subject.alone, classes)
-    have = subject.have[subject.labelled] & np.stack([np.isfinite(p).all(1) for p in joint.values()], 1)
+    kind = subject.about.kind
+    if kind not in ("class", "number"):
+        raise CannotSay(f"This is asked of classes and numbers; {subject.target} is a target of kind {kind}.")
+    apart = subject.singly
+    joint = _probed(subject, dict.fromkeys(subject.names, subject.model))
+    own = _probed(subject, subject.alone)
+    there = [np.isfinite(joint[name][subject.labelled]).reshape(len(subject.labelled), -1).all(1) for name in joint]
+    have = subject.have[subject.labelled] & np.stack(there, 1)
     if not have.any():
         raise CannotSay("No modality has both test rows and enough rows that were learned from.")
-    alone = {name: apart[name][subject.labelled] for name in subject.names}
-    one, *others = (np.stack([p[name] for name in subject.names], 1) for p in (joint, alone, own))
-    groups = subject.groups[subject.labelled]
-    first, second = (balance(one, p, subject.truth, have, groups=groups, seed=subject.seed) for p in others)
+    one, *others = (np.stack([p[name] for name in subject.names], 1) for p in (joint, apart, own))
+    how: dict[str, Any] = {"groups": subject.groups[subject.labelled], "seed": subject.seed}
+    if kind == "class":
+        rows = subject.labelled
+        first, second = (balance(one[rows], p[rows], subject.truth, have, **how) for p in others)
+    else:
+        value, *values = (np.stack([subject.values(p[:, m]) for m in range(p.shape[1])], 1) for p in (one, *others))
+        first, second = (balance_of(value, p, have, **how) for p in values)
     return first, second
 
 
-def _probed(subject: Subject, models: Mapping[str, Model], classes: int) -> dict[str, Array]:
-    """{modality: [p, C] read off what its model makes of it alone}; NaN without it, or where few were learned from."""
+def _probed(subject: Subject, models: Mapping[str, Model]) -> dict[str, Array]:
+    """{modality: [n, ...] read off what its model makes of it alone}; NaN without it, or if few were learned from."""
     learned = subject.encoded.dataset.take(subject.learned)
-    labels = learned.target(subject.target)
-    truth = labels.dense(len(learned), -1)[0].numpy()
+    values, known = learned.target(subject.target).dense(len(learned), 0)
+    truth, labelled = values.numpy(), known.numpy()
     made = {
         id(m): (m.alone(learned, subject.target), m.alone(subject.dataset, subject.target)) for m in models.values()
     }
+    shape = (len(subject.dataset), *([len(subject.classes)] if subject.about.kind == "class" else []))
     out = {}
     for modality in subject.names:
         before, asked = made[id(models[modality])]
-        found = np.full((len(subject.dataset), classes), np.nan)
+        found = np.full(shape, np.nan)
         if modality in before and modality in asked:
             rows, features = before[modality]
-            known = truth[rows] >= 0
-            groups = subject.learned_groups[rows[known]]
+            taught = rows[labelled[rows]]
+            groups = subject.learned_groups[taught]
             if len(np.unique(groups)) >= FEW:
-                at, values = asked[modality]
-                found[at] = linear_probe(
-                    features[known], truth[rows[known]], values, classes, groups=groups, seed=subject.seed
-                )
-        out[modality] = found[subject.labelled]
+                at, seen = asked[modality]
+                found[at] = _read(subject, features[labelled[rows]], truth[taught], seen, groups)
+        out[modality] = found
     return out
+
+
+def _read(subject: Subject, features: Array, truth: Array, asked: Array, groups: Array) -> Array:
+    """What a linear model that is fitted to features [l, D] and their truth [l] says of asked [q, D]."""
+    if subject.about.kind == "class":
+        return linear_probe(features, truth, asked, len(subject.classes), groups=groups, seed=subject.seed)
+    return linear_readout(features, truth, asked, groups=groups, seed=subject.seed)
 
 
 def _shown(found: Balance, anew: Balance) -> tuple[list[int], list[int]]:
@@ -127,10 +142,16 @@ def _words(subject: Subject, found: Balance, anew: Balance) -> list[str]:
     said = []
     if held:
         held = sorted(held, key=lambda m: -found.shortfall[m].value)
-        which = listed([f"{amount(found.shortfall[m].value, 'accuracy')} more from {names[m]}" for m in held])
+        less = [f"{amount(found.shortfall[m].value, subject.measure)}" for m in held]
+        if is_share(subject.measure):
+            which = listed([f"{by} more from {names[m]}" for by, m in zip(less, held, strict=True)])
+            how = f"of the rows, a model trained on that alone tells {which}"
+        else:
+            which = listed([f"by {by} for {names[m]}" for by, m in zip(less, held, strict=True)])
+            how = f"a model trained on that alone is less far off, {which}"
         said.append(
             f"Beside the others, the model learned less of {listed([names[m] for m in held])} than there is to learn: "
-            f"of the rows, a model trained on that alone tells {which}."
+            f"{how}."
         )
     elif len(few) == len(names):
         said.append(f"There are too few rows to tell: no modality has {FEW} test rows, and as many learned from.")
@@ -145,7 +166,7 @@ def _words(subject: Subject, found: Balance, anew: Balance) -> list[str]:
             "alone was not shown."
         )
         if room[widest] > 0:
-            most = amount(room[widest], "accuracy")
+            most = amount(room[widest], subject.measure)
             said.append(f"These rows leave room for it: {names[widest]} could have lost up to {most}.")
     if more:
         said.append(f"Of {listed([names[m] for m in more])} it learned more beside the others than a model of its own.")
@@ -156,14 +177,16 @@ def _words(subject: Subject, found: Balance, anew: Balance) -> list[str]:
 
 
 def _grid(subject: Subject, found: Balance, anew: Balance) -> Grid:
+    measure, sign = subject.measure, subject.sign
+    ahead = bool(np.isfinite(found.discrepancy).any())
     lines = [
         (
             subject.names[m],
-            estimated(found.probe[m], "accuracy"),
-            estimated(found.alone[m], "accuracy"),
-            estimated(found.shortfall[m], "accuracy"),
-            estimated(anew.shortfall[m], "accuracy"),
-            f"{found.discrepancy[m]:.2f}" if np.isfinite(found.discrepancy[m]) else DASH,
+            ranged(*turned(found.probe[m], sign), measure),
+            ranged(*turned(found.alone[m], sign), measure),
+            estimated(found.shortfall[m], measure),
+            estimated(anew.shortfall[m], measure),
+            *([f"{found.discrepancy[m]:.2f}" if np.isfinite(found.discrepancy[m]) else DASH] if ahead else []),
             str(found.rows[m]),
         )
         for m in _order(found)
@@ -174,10 +197,11 @@ def _grid(subject: Subject, found: Balance, anew: Balance) -> Grid:
         "a model of it alone",
         "held back",
         "held back, read anew",
-        "ahead (1: even)",
+        *(["ahead of the others (1: even)"] if ahead else []),
         "rows",
     )
-    return Grid("Accuracy from one modality, in per cent of the rows that have it", head, lines)
+    scale = "in per cent of" if is_share(measure) else "over"
+    return Grid(f"{name(measure).capitalize()} from one modality, {scale} the rows that have it", head, lines)
 
 
 def _drawing(subject: Subject, found: Balance, anew: Balance) -> Drawing:
@@ -192,9 +216,9 @@ def _drawing(subject: Subject, found: Balance, anew: Balance) -> Drawing:
         if found.rows[m]
     ]
     return Drawing(
-        forest(points, "accuracy", 0.0, gains=True),
-        "How much more accurate a model of each modality alone is than what is read off the joint model of it, with "
-        "95 % intervals. Right of the line: less was learned beside the others; a diamond where that was shown.",
+        forest(points, subject.measure, 0.0, gains=True),
+        "How much better a model of each modality alone is than what is read off the joint model of it, with 95 % "
+        "intervals. Right of the line: less was learned beside the others; a diamond where that was shown.",
     )
 
 

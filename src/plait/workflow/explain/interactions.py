@@ -35,8 +35,9 @@ METHOD = (
     "Of the rows that have both modalities and a label, small networks that never saw a row predict its class from one "
     "modality, from the other and from both; what these predictions say about the class, in bits, is split by partial "
     "information (Bertschinger et al. 2014) into what either modality tells, what only one tells, and what only both "
-    "together tell. Cells are read as they are stored, their leading principal components; nothing here is about the "
-    "fitted model. What the networks do not find is missing, so these are lower bounds but for chance. A pair is "
+    "together tell. A number is asked for as low, middle or high, a third of the rows each: what is told within a "
+    "third is not seen. Cells are read as they are stored, their leading principal components; nothing here is about "
+    "the fitted model. What the networks do not find is missing, so these are lower bounds but for chance. A pair is "
     "refused where labels dealt at random would seem to tell more than .1 bit: then the rows are too few. Against the "
     "rest means: one modality beside all others together, on rows that have all. Intervals resample rows or groups."
 )
@@ -44,8 +45,9 @@ METHOD = (
 
 def answer(subject: Subject) -> Section:
     """Raises CannotSay on one modality, a target without classes, or where every pair is refused."""
-    names = subject.names
-    subject.classes  # noqa: B018, to say so first
+    names, kind = subject.names, subject.about.kind
+    if kind not in ("class", "number"):
+        raise CannotSay(f"This is asked of classes and numbers; {subject.target} is a target of kind {kind}.")
     if len(names) < 2:
         raise CannotSay("There is one modality, and nothing to complete it.")
     cells = {name: _cells(subject, name) for name in names}
@@ -78,19 +80,20 @@ def answer(subject: Subject) -> Section:
         for label, one in found.items()
         for atom, said in ATOMS.items()
     ]
+    of_what = "the class" if kind == "class" else f"which third {subject.target} is in"
     heads = ("", *ATOMS.values(), "rows")
     lines = [
         (label, *(ranged(getattr(one, a), one.intervals.get(a)) for a in ATOMS), _rows(one))
         for label, one in found.items()
     ]
-    grids = [Grid("Bits about the class", heads, lines)]
+    grids = [Grid(f"Bits about {of_what}", heads, lines)]
     if refused:
         grids.append(Grid("Refused", ("", "why"), list(refused.items())))
     return Section(
         "interactions",
         QUESTIONS["interactions"],
         [said for label, one in found.items() for said in _words(label, one)] + _left(refused),
-        [Drawing(forest(drawn, "bits", 0.0), "What the modalities of a pair tell about the class, in bits.")],
+        [Drawing(forest(drawn, "bits", 0.0), f"What the modalities of a pair tell about {of_what}, in bits.")],
         grids,
         METHOD,
         {"pairs": {label: one.account() for label, one in found.items()}, "refused": refused},
@@ -115,7 +118,8 @@ def _words(label: str, found: InteractionEstimate) -> list[str]:
 
 
 def _left(refused: dict[str, str]) -> list[str]:
-    return [f"Of {listed(list(refused))} it cannot be said: the rows are too few."] if refused else []
+    which = "too few rows have both, or all, and a label"
+    return [f"Of {listed(list(refused))} it cannot be said: {which}."] if refused else []
 
 
 def _pairs(
@@ -152,9 +156,13 @@ def _has(cells: Array) -> Array:
 
 
 def _truth(subject: Subject) -> Array:
-    """[N] codes of all rows at hand, -1 where unlabelled."""
+    """[N] codes of all rows at hand, -1 where unlabelled; of numbers, which third of the labelled rows they are in."""
     target = subject.encoded.dataset.target(subject.target)
-    return np.asarray(target.dense(len(subject.encoded.dataset), -1)[0].numpy())
+    values, known = (found.numpy() for found in target.dense(len(subject.encoded.dataset), -1))
+    if subject.about.kind == "class":
+        return np.asarray(values)
+    third = np.searchsorted(np.quantile(values[known], [1 / 3, 2 / 3]), values, side="right")
+    return np.where(known, third, -1)
 
 
 def _enough(rows: Array, truth: Array) -> Array:

@@ -17,10 +17,10 @@ from plait.report.words import amount, name
 
 from .explain import QUESTIONS
 from .robustness_anew import trained_anew
-from .robustness_damage import turned, under_damage
+from .robustness_damage import under_damage
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Array, Subject
-from .wording import estimated, listed, lost, shown
+from .wording import estimated, level, listed, lost, shown, turned
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Of the rows that have a modality, those whose cell is wrong."""
@@ -149,8 +149,9 @@ def _words(subject: Subject, falls: Mapping[str, Fall]) -> list[str]:
         ways = sorted(harms[worst], key=lambda way: -harms[worst][way].value)
         named = [worst, "it"]
         losses = [f"{lost(harms[worst][way], measure)} where {named[i]} {WAYS[way]}" for i, way in enumerate(ways)]
-        low = harms[worst][ways[0]].interval[0]
-        near = [n for n in harmful if n != worst and max(f.interval[1] for f in harms[n].values()) >= low]
+        # Of each the end of its worst way; of the worst one the way that is named.
+        reach = {n: max((f.interval for f in harms[n].values()), key=lambda ends: ends[1]) for n in harmful}
+        near = level(worst, {**reach, worst: harms[worst][ways[0]].interval})
         beside = f", or one of {listed(near, 'or')}, as their intervals overlap" if near else ""
         said.append(f"What breaks it most is a {ways[0]} {worst}{beside}: the model loses {listed(losses)}.")
     spared = [n for n, fall in falls.items() if not shown(fall.absent)]

@@ -24,7 +24,7 @@ from ..model import Model
 from .damaged import STRENGTHS, damaged, replaced
 from .section import Drawing, Grid, Part
 from .subject import Array, Subject
-from .wording import estimated, listed, lost, shown
+from .wording import estimated, listed, lost, shown, turned
 
 MOST = STRENGTHS[-1]
 METHOD = (
@@ -205,9 +205,3 @@ def _at_once(
         "beyond": plain(beyond),
     }
     return [f"{words}."], account
-
-
-def turned(found: Estimate, sign: float) -> tuple[float, tuple[float, float]]:
-    """As figures have it, less being less again."""
-    low, high = sorted(sign * end for end in found.interval)
-    return sign * found.value, (low, high)

@@ -215,3 +215,14 @@ class Subject:
             if len(prediction):
                 out[prediction.rows.cpu().numpy()] = head.predict(prediction.values).float().cpu().numpy()
         return out
+
+    def exchanged(self, given: Mapping[str, Array]) -> Array:
+        """[p, ...] of the labelled rows, some with the cells of others; modalities that are not named keep their own.
+
+        given: {modality: [p], the place among the labelled rows whose cell stands in each, -1 where there is none}.
+        """
+        every = np.arange(len(self.dataset))
+        sources = {name: np.where(self.have[:, i], every, -1) for i, name in enumerate(self.names)}
+        for name, source in given.items():
+            sources[name][self.labelled] = np.where(source >= 0, self.labelled[source], -1)
+        return self.dealt(sources)[self.labelled]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from plait.measures.bootstrap import Interval
 from plait.measures.estimate import Estimate
@@ -47,9 +47,20 @@ def estimated(found: Estimate | None, measure: str = "") -> str:
     return DASH if found is None else ranged(found.value, found.interval, measure)
 
 
+def turned(found: Estimate, sign: float) -> tuple[float, Interval]:
+    """As figures have it, less being less again."""
+    low, high = sorted(sign * end for end in found.interval)
+    return sign * found.value, (low, high)
+
+
 def shown(found: Estimate | None) -> bool:
     """Whether it is above nothing, as far as its interval says."""
     return found is not None and found.interval[0] > 0
+
+
+def level(first: str, found: Mapping[str, Interval]) -> list[str]:
+    """Those whose intervals overlap that of the first: it was not told apart from them."""
+    return [other for other, ends in found.items() if other != first and ends[1] >= found[first][0]]
 
 
 def between(found: Estimate, measure: str) -> str:

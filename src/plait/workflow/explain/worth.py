@@ -20,12 +20,20 @@ from .missing import missing
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Subject
 from .task import to_the_task
-from .wording import between, listed, numbered, shown, span
+from .wording import between, level, listed, lost, numbered, ranged, shown, span
 
 MOST = 30
 """Classes in the table of classes, those with the most rows."""
 FEW = 20
 """Rows of a class, below which nothing is said of it."""
+TOLD = {
+    "several": "any of several modalities",
+    "single": "just one",
+    "joint": "only several together",
+    "nothing": "without looking",
+    "unanswered": "not at all",
+}
+"""The kinds of rows of `sample_importance`, as one says them."""
 METHOD = (
     "Shares are Shapley values of the measure over all sets of modalities, the rest hidden from the trained model: "
     "they add up to what all modalities together are worth above answering without looking. `alone` is the model that "
@@ -68,7 +76,7 @@ def answer(subject: Subject) -> Section:
     ]
     if subject.about.kind == "class" and not shares.se.any():
         grids += _by_class(subject, shares)
-    said, per_row = _per_row(subject, values)
+    said, kinds, per_row = _per_row(subject, values)
     account |= per_row
     points = [(names[i], numbered(shares, i), "") for i in order]
     drawing = Drawing(
@@ -76,6 +84,7 @@ def answer(subject: Subject) -> Section:
         "Each modality's share of what all are worth together, with 95 % intervals; the line is nothing.",
     )
     words = [*_words(subject, shares, without, order, every), *said]
+    grids += kinds
     task = to_the_task(subject, shares) if subject.deep else Part()
     # The task's figure has this one in it.
     mine = Part(words, [] if task.drawings else [drawing], grids, [METHOD], account)
@@ -85,7 +94,7 @@ def answer(subject: Subject) -> Section:
 def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int], every: Estimate) -> list[str]:
     names, measure = subject.names, subject.measure
     idle = [names[i] for i in order if not shares.interval[i, 0] > 0]
-    size = f"{amount(every.value, measure)} ({between(every, measure)}, {len(subject.labelled)} rows)"
+    size = f"{lost(every, measure)} ({between(every, measure)}, {len(subject.labelled)} rows)"
     if shown(every):
         said = [f"All modalities together are worth {size} above answering without looking."]
     else:
@@ -93,8 +102,9 @@ def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int]
             f"That all modalities together are worth anything above answering without looking was not shown: {size}."
         ]
     if shown(every) and names[order[0]] not in idle:
-        first = [i for i in order if shares.interval[i, 1] >= shares.interval[order[0], 0] and names[i] not in idle]
-        most = listed([f"{names[i]} ({amount(float(shares.value[i]), measure)})" for i in first])
+        ends = {names[i]: numbered(shares, i)[1] for i in order if names[i] not in idle}
+        first = [names[order[0]], *level(names[order[0]], ends)]
+        most = listed([f"{n} ({amount(float(shares.value[names.index(n)]), measure)})" for n in first])
         gives = "gives the most" if len(first) == 1 else "give the most; their intervals overlap"
         said[0] = f"{said[0][:-1]}; of that {most} {gives}."
     if idle:
@@ -122,22 +132,32 @@ def _by_class(subject: Subject, shares: Worth) -> list[Grid]:
     return [Grid(f"Share by class, of classes with {FEW} rows or more", ("class", "rows", *subject.names), lines)]
 
 
-def _per_row(subject: Subject, values: dict[tuple[str, ...], np.ndarray]) -> tuple[list[str], dict[str, object]]:
+def _per_row(
+    subject: Subject, values: dict[tuple[str, ...], np.ndarray]
+) -> tuple[list[str], list[Grid], dict[str, object]]:
     """Which modality decided, row by row: where rows are right or wrong and all sets were asked."""
     if not is_share(subject.measure) or len(values) < 2 ** len(subject.names):
-        return [], {}
+        return [], [], {}
     found = sample_importance(values, subject.names, groups=subject.groups[subject.labelled])
     ids = subject.dataset.ids
     deciders = [*subject.names, None]
-    kinds = Counter(KINDS[k] for k in found.kind)
-    share = {kind: kinds[kind] / max(1, len(found.kind)) for kind in KINDS}
+    kinds = found.account(subject.seed)["kinds"]
+    share = {kind: f"{100 * kinds[kind]['value']:.0f} %" for kind in KINDS}
     said = (
-        f"Of the rows, {100 * share['several']:.0f} % can be told from any of several modalities, "
-        f"{100 * share['single']:.0f} % from just one, {100 * share['joint']:.0f} % only from several together, "
-        f"{100 * share['nothing']:.0f} % without looking, and {100 * share['unanswered']:.0f} % not at all."
+        f"Of the {len(found.kind)} rows, {share['several']} can be told from any of several modalities, "
+        f"{share['single']} from just one, {share['joint']} only from several together, {share['nothing']} without "
+        f"looking, and {share['unanswered']} not at all."
+    )
+    grid = Grid(
+        "What rows can be told from, in per cent of the rows",
+        ("told from", "rows"),
+        [
+            (label, ranged(kinds[kind]["value"], (kinds[kind]["low"], kinds[kind]["high"]), "accuracy"))
+            for kind, label in TOLD.items()
+        ],
     )
     rows = {
         ids[row]: {"kind": KINDS[kind], "decided": deciders[which]}
         for row, kind, which in zip(subject.labelled.tolist(), found.kind, found.decided, strict=True)
     }
-    return [said], {"per_row": rows, "kinds": found.account(subject.seed)["kinds"]}
+    return [said], [grid], {"per_row": rows, "kinds": kinds}
