@@ -237,6 +237,9 @@ def test_numbers_are_told_by_pattern_and_by_group(number):
     assert said(found, "On rows that have just a, b, c it is worse than on the others")
     assert said(found, "On rows that have just a, b it is better than on the others")
     assert "asked of classes" in found.account["surest"]["refused"]
+    for row in found.account["unlike"]["furthest"]:
+        assert row["off_by"] == pytest.approx(error[list(other.dataset.ids).index(row["id"])])
+    assert any(grid.head[-1] == "off by" for grid in found.grids)
     assert sum("asked of classes" in word for word in found.words) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -37,16 +38,8 @@ def unlike(subject: Subject) -> tuple[list[str], list[Grid], dict[str, Any]]:
         ),
         Grid(
             "The test rows furthest from what it learned",
-            ("row", "distance", "it has", "right"),
-            [
-                (
-                    str(row["id"]),
-                    f"{row['distance']:.2f}",
-                    ", ".join(row["present"]),
-                    DASH if row["right"] is None else "yes" if row["right"] else "no",
-                )
-                for row in furthest
-            ],
+            ("row", "distance", "it has", "right" if "right" in furthest[0] else "off by"),
+            [(str(row["id"]), f"{row['distance']:.2f}", ", ".join(row["present"]), _outcome(row)) for row in furthest],
         ),
     ]
     account = {
@@ -98,21 +91,32 @@ def _words(beyond: float, ends: tuple[float, float], refitted: bool) -> str:
 
 
 def _furthest(subject: Subject, at: Array, distance: Array) -> list[dict[str, Any]]:
-    ids, right = subject.dataset.ids, _right(subject)
+    ids = subject.dataset.ids
+    how, outcome = _outcomes(subject)
     return [
         {
             "id": ids[at[i]],
             "distance": float(distance[i]),
             "present": [n for n, has in zip(subject.names, subject.have[at[i]], strict=True) if has],
-            "right": right.get(int(at[i])),
+            how: outcome.get(int(at[i])),
         }
         for i in np.argsort(-distance, kind="stable")[:FURTHEST]
     ]
 
 
-def _right(subject: Subject) -> dict[int, bool]:
-    """Of labelled rows, by their place; nothing of other targets than classes."""
-    if not subject.model.targets or subject.about.kind != "class":
-        return {}
-    correct = subject.predicted[subject.labelled].argmax(1) == subject.truth
-    return dict(zip(subject.labelled.tolist(), correct.tolist(), strict=True))
+def _outcomes(subject: Subject) -> tuple[str, dict[int, Any]]:
+    """What is told of labelled rows, and that by their place: whether they are right, or of numbers how far off."""
+    kind = subject.about.kind if subject.model.targets else None
+    if kind not in ("class", "number"):
+        return "right", {}
+    rows, said = subject.labelled.tolist(), subject.predicted[subject.labelled]
+    if kind == "number":
+        return "off_by", dict(zip(rows, np.abs(said - subject.truth).tolist(), strict=True))
+    return "right", dict(zip(rows, (said.argmax(1) == subject.truth).tolist(), strict=True))
+
+
+def _outcome(row: Mapping[str, Any]) -> str:
+    found = row.get("right", row.get("off_by"))
+    if found is None:
+        return DASH
+    return f"{found:.3g}" if "off_by" in row else "yes" if found else "no"
