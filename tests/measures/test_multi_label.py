@@ -20,6 +20,8 @@ def test_agrees_with_scikit_learn(seed):
     assert found["macro_f1"] == pytest.approx(metrics.f1_score(truth, decided, average="macro"))
     assert found["average_precision"] == pytest.approx(metrics.average_precision_score(truth, predicted))
     assert next(iter(found)) == "average_precision"
+    every = [metrics.log_loss(truth[:, c], predicted[:, c], labels=[0, 1]) for c in range(truth.shape[1])]
+    assert found["log_loss"] == pytest.approx(np.mean(every))
 
 
 def test_unknown_entries_take_part_in_nothing():
@@ -32,6 +34,15 @@ def test_unknown_entries_take_part_in_nothing():
     each = [metrics.average_precision_score(truth[~u, c], predicted[~u, c]) for c, u in enumerate(unknown.T)]
     assert found["average_precision"] == pytest.approx(np.mean(each))
     assert found["micro_f1"] == pytest.approx(metrics.f1_score(truth[~unknown], predicted[~unknown] >= 0.5))
+    some = [
+        metrics.log_loss(t[k], p[k], labels=[0, 1])
+        for t, p, k in zip(truth, predicted, ~unknown, strict=True)
+        if k.any()
+    ]
+    assert found["log_loss"] == pytest.approx(np.mean(some))
+    assert len(some) < len(truth)
+    low, high = scores.intervals("multi_label", predicted, holed)["log_loss"]
+    assert low < found["log_loss"] < high
 
 
 def test_a_label_that_nobody_has_is_left_out():
@@ -39,7 +50,9 @@ def test_a_label_that_nobody_has_is_left_out():
     truth[:, 1], predicted[:, 1] = 0, 0.1
     found = scores.score("multi_label", predicted, truth)
     kept = scores.score("multi_label", predicted[:, [0, 2]], truth[:, [0, 2]])
-    assert found == kept
+    # That it was given a chance of .1 is a small loss; no other measure knows of it.
+    assert {**found, "log_loss": 0} == {**kept, "log_loss": 0}
+    assert found["log_loss"] == pytest.approx((2 * kept["log_loss"] - np.log(0.9)) / 3)
 
 
 def test_equal_scores_give_the_share_of_positives():

@@ -15,14 +15,20 @@ Array = NDArray[Any]
 
 
 def rows(predicted: Array, truth: Array) -> dict[str, Array]:
-    """No measure of this kind is a mean over rows."""
-    return {}
+    """The measure that is a mean over rows, as its values per row [P]: the log loss of a known label, nats.
+
+    NaN for a row of which no label is known.  Probabilities of what is true are held above 2**-52.
+    """
+    _check(predicted, truth)
+    known, least = ~np.isnan(truth), np.finfo(np.float64).eps
+    chance = np.where(truth > 0.5, predicted, 1.0 - predicted.astype(np.float64))
+    loss = -np.log(np.clip(chance, least, 1.0))
+    return {"log_loss": (loss * known).sum(1) / np.where(known.any(1), known.sum(1), np.nan)}
 
 
 def others(predicted: Array, truth: Array) -> dict[str, float]:
     """Micro and macro F1 at probability 0.5, and macro average precision."""
-    if predicted.ndim != 2 or truth.shape != predicted.shape:
-        raise ValueError(f"expected probabilities [P, C] and labels [P, C], found {predicted.shape} and {truth.shape}")
+    _check(predicted, truth)
     known = ~np.isnan(truth)
     has = known & (truth > 0.5)
     said = known & (predicted >= 0.5)
@@ -47,6 +53,11 @@ def average_precision(scores: Array, positive: Array) -> float:
     last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
     found = hits[last]
     return float(np.sum(np.diff(found, prepend=0) * found / (last + 1)) / found[-1])
+
+
+def _check(predicted: Array, truth: Array) -> None:
+    if predicted.ndim != 2 or truth.shape != predicted.shape:
+        raise ValueError(f"expected probabilities [P, C] and labels [P, C], found {predicted.shape} and {truth.shape}")
 
 
 def _f1(both: Array, total: Array) -> float:

@@ -13,6 +13,7 @@ from plait.core.errors import RecipeError, nearest
 
 from . import bootstrap, classification, multi_label, regression, survival
 from .bootstrap import Interval
+from .estimate import mean
 
 Array = NDArray[Any]
 
@@ -40,7 +41,7 @@ KINDS: Mapping[str, Measures] = {
     "class": Measures(
         "accuracy", classification.rows, classification.others, frozenset({"log_loss"}), classification.resampled
     ),
-    "multi_label": Measures("average_precision", multi_label.rows, multi_label.others),
+    "multi_label": Measures("average_precision", multi_label.rows, multi_label.others, frozenset({"log_loss"})),
     "number": Measures("r2", regression.rows, regression.others, frozenset({"mae", "rmse"})),
     "survival": Measures("c_index", survival.rows, survival.others),
 }
@@ -60,7 +61,7 @@ def score(kind: str, predicted: Array, truth: Array) -> dict[str, float]:
     truth: codes [P], labels [P, C] with NaN where unknown, numbers [P], or time and event [P, 2].
     """
     measures = of(kind)
-    means = {name: float(v.mean()) if len(v) else float("nan") for name, v in measures.rows(predicted, truth).items()}
+    means = {name: _mean(v) for name, v in measures.rows(predicted, truth).items()}
     found = {**means, **measures.others(predicted, truth)}
     return {measures.main: found.pop(measures.main), **found}
 
@@ -77,7 +78,7 @@ def value_of(kind: str, measure: str, predicted: Array, truth: Array) -> tuple[f
     measures = of(kind)
     means = measures.rows(predicted, truth)
     if measure in means:
-        return float(means[measure].mean()), means[measure]
+        return _mean(means[measure]), means[measure]
     others = measures.others(predicted, truth)
     if measure not in others:
         meant = nearest(measure, {**means, **others})
@@ -94,7 +95,7 @@ def intervals(
     """
     measures = of(kind)
     means = {
-        name: bootstrap.mean_interval(values, groups=groups, seed=seed)
+        name: mean(values, groups=groups, seed=seed).interval
         for name, values in measures.rows(predicted, truth).items()
     }
     rest = _rest(measures, lambda of: of(predicted, truth), len(truth), groups, seed, draws)
@@ -114,15 +115,19 @@ def differences(
     """{measure: 95 % interval of `first` minus `second`}, paired: both are read on the same resampled rows."""
     measures = of(kind)
     one, two = measures.rows(first, truth), measures.rows(second, truth)
-    means = {
-        name: bootstrap.mean_interval(one[name] - two[name], groups=groups, seed=seed, exact=False) for name in one
-    }
+    means = {name: mean(one[name] - two[name], groups=groups, seed=seed, exact=False).interval for name in one}
 
     def gap(of: _Of) -> dict[str, Any]:
         a, b = of(first, truth), of(second, truth)
         return {name: a[name] - b[name] for name in a}
 
     return {**means, **_rest(measures, gap, len(truth), groups, seed, draws)}
+
+
+def _mean(values: Array) -> float:
+    """Of the rows that have a value."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 _Of = Callable[[Array, Array], Mapping[str, Any]]
