@@ -65,11 +65,40 @@ def test_what_one_alone_tells_is_said_to_be_its_own_where_cells_are_missing(bits
 
 def test_too_few_rows_and_one_modality_are_refused(bits):
     rng, one, two = bits
-    few = {"a": cells(one, rng)[:60], "b": cells(two, rng)[:60]}
+    few = {"a": cells(one, rng)[:30], "b": cells(two, rng)[:30]}
     with pytest.raises(CannotSay, match="too few rows"):
-        answer(asked(few, [f"c{v}" for v in one[:60]]))
+        answer(asked(few, [f"c{v}" for v in one[:30]]))
     with pytest.raises(CannotSay, match="one modality"):
         answer(asked({"a": cells(one, rng)}, [f"c{v}" for v in one]))
+
+
+def apart(one, two, label, rng):
+    """Thirds of the rows: the first cell and the label, the second and the label, and both cells alone."""
+    third = np.arange(SIZE) % 3
+    hide = lambda values, lost: [None if k == lost else v for v, k in zip(values, third, strict=True)]
+    return asked({"a": hide(cells(one, rng), 1), "b": hide(cells(two, rng), 0)}, hide(label, 2))
+
+
+def test_rows_without_a_label_or_one_of_both_bound_what_both_together_tell(bits):
+    """The class is what both bits say where they agree, and a coin elsewhere: .31 of its bits only both together tell,
+    and no distribution with these tables has less."""
+    rng, one, two = bits
+    code = np.where(one == two, one, rng.integers(0, 2, SIZE))
+    found = answer(apart(one, two, [f"c{v}" for v in code], rng))
+    assert found.words[0].startswith("A and b tell something together that neither tells alone: 0.")
+    low, high = found.account["bounds"]["a and b"]["interval"]
+    assert 0.1 < low < 0.5 - 0.189 < high
+    assert not found.account["pairs"]
+    assert not found.drawings
+    assert "arXiv:2306.04539" in found.method
+    # Of a parity they know nothing: it may be all, or nothing.
+    found = answer(apart(one, two, [f"c{v}" for v in one ^ two], rng))
+    assert found.words[0].startswith(
+        "Too few rows have both a and b and a label; the others leave room for 0 to 1.00 bits"
+    )
+    # And where one says everything, there is nothing left for both.
+    found = answer(apart(one, two, [f"c{v}" for v in one], rng))
+    assert found.account["bounds"]["a and b"]["interval"][1] < 0.2
 
 
 def test_of_a_number_it_is_asked_which_third_it_is_in(bits):

@@ -98,7 +98,9 @@ def interaction_bounds(
     tails = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     low = min(lower, tails[0, 0], 2 * found[0] - tails[1, 0])
     high = max(lower, upper, tails[1, 1], 2 * found[1] - tails[0, 1])
-    return Bounds(lower, max(lower, upper), disagreement, (max(0.0, float(low)), float(high)))
+    # No target has more than the logarithm of its values.
+    most = float(np.log2(shape[2]))
+    return Bounds(lower, min(max(lower, upper), most), disagreement, (max(0.0, float(low)), min(float(high), most)))
 
 
 def known_bounds(first: Array, second: Array, pairs: Array) -> Bounds:

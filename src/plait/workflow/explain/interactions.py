@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from plait.measures.information.interaction_bounds import Bounds
 from plait.measures.information.interaction_estimate import InteractionEstimate, interaction_estimate
 from plait.report.figures import forest
 
 from .explain import QUESTIONS
+from .interactions_bounded import METHOD as BOUNDED
+from .interactions_bounded import bounded, grid, words
 from .section import CannotSay, Drawing, Grid, Section
 from .subject import Array, Subject
 from .wording import listed, ranged
@@ -54,15 +57,17 @@ def answer(subject: Subject) -> Section:
     truth = _truth(subject)
     asked = _pairs(names, cells, truth, subject.deep)
     found: dict[str, InteractionEstimate] = {}
+    limits: dict[str, Bounds] = {}
     refused: dict[str, str] = {}
     for i, (label, one, others) in enumerate(asked):
         subject.progress("interactions", i, len(asked))
         rows = np.flatnonzero(np.all([_has(cells[name]) for name in (one, *others)], 0) & (truth >= 0))
         rows = _enough(rows, truth)
+        rest = np.concatenate([cells[name] for name in others], 1)
         try:
             found[label] = interaction_estimate(
                 cells[one][rows],
-                np.concatenate([cells[name][rows] for name in others], 1),
+                rest[rows],
                 truth[rows],
                 groups=subject.all_groups[rows],
                 folds=FOLDS,
@@ -71,8 +76,10 @@ def answer(subject: Subject) -> Section:
             )
         except ValueError as why:
             refused[label] = str(why)
+            if (limit := bounded(cells[one], rest, truth, subject.seed)) is not None:
+                limits[label] = limit
     subject.progress("interactions", len(asked), len(asked))
-    if not found:
+    if not found and not limits:
         pair, reason = next(iter(refused.items()))
         raise CannotSay("There are too few rows to say how modalities complete each other.", f"Of {pair}: {reason}.")
     drawn = [
@@ -86,17 +93,29 @@ def answer(subject: Subject) -> Section:
         (label, *(ranged(getattr(one, a), one.intervals.get(a)) for a in ATOMS), _rows(one))
         for label, one in found.items()
     ]
-    grids = [Grid(f"Bits about {of_what}", heads, lines)]
+    grids = [Grid(f"Bits about {of_what}", heads, lines)] if found else []
+    if limits:
+        grids.append(grid(limits, of_what))
     if refused:
         grids.append(Grid("Refused", ("", "why"), list(refused.items())))
     return Section(
         "interactions",
         QUESTIONS["interactions"],
-        [said for label, one in found.items() for said in _words(label, one)] + _left(refused),
-        [Drawing(forest(drawn, "bits", 0.0), f"What the modalities of a pair tell about {of_what}, in bits.")],
+        [
+            *(said for label, one in found.items() for said in _words(label, one)),
+            *words(limits, of_what),
+            *_left([label for label in refused if label not in limits]),
+        ],
+        [Drawing(forest(drawn, "bits", 0.0), f"What the modalities of a pair tell about {of_what}, in bits.")]
+        if found
+        else [],
         grids,
-        METHOD,
-        {"pairs": {label: one.account() for label, one in found.items()}, "refused": refused},
+        f"{METHOD} {BOUNDED}" if limits else METHOD,
+        {
+            "pairs": {label: one.account() for label, one in found.items()},
+            "bounds": {label: one.account() for label, one in limits.items()},
+            "refused": refused,
+        },
     )
 
 
@@ -117,9 +136,9 @@ def _words(label: str, found: InteractionEstimate) -> list[str]:
     return [f"{text[0].upper()}{text[1:]}."]
 
 
-def _left(refused: dict[str, str]) -> list[str]:
+def _left(refused: Sequence[str]) -> list[str]:
     which = "too few rows have both, or all, and a label"
-    return [f"Of {listed(list(refused))} it cannot be said: {which}."] if refused else []
+    return [f"Of {listed(refused)} it cannot be said: {which}."] if refused else []
 
 
 def _pairs(
