@@ -215,6 +215,23 @@ def test_costs_are_of_a_training_and_grow_with_the_network(monkeypatch, tmp_path
     assert alone.multiply_adds < one.multiply_adds
 
 
+def test_a_cost_is_measured_once(monkeypatch, tmp_path):
+    grounded.alone(monkeypatch, tmp_path)
+    table, asked = grounded.table(), []
+    trial = Trial(grounded.place(table), grounded.recipe(table), "test/accuracy", 0)
+    inner = costs.cost_here
+    monkeypatch.setattr(costs, "_measured", lambda given: asked.append(given) or inner(given))
+    first = costs.cost(trial)
+    assert (costs.cost(trial), asked) == (first, [trial])
+    costs.cost(replace(trial, seed=1))
+    assert len(asked) == 2
+    # A damaged file is made again.
+    for path in (tmp_path / "cache" / "costs").iterdir():
+        path.write_text('{"seconds": 1')
+    assert costs.cost(trial).parameters == first.parameters
+    assert len(asked) == 3
+
+
 def test_memory_is_what_the_training_took(monkeypatch, tmp_path):
     """And not what was there before, nor what an earlier one had at its peak."""
     grounded.alone(monkeypatch, tmp_path)

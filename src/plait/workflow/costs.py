@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -11,7 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from plait.core.errors import RunError
+from plait.data.cache import cache_root, writing
 
 from .trials import Trial, counts, outcome, prepared
 
@@ -35,7 +39,21 @@ class Cost:
 
 
 def cost(trial: Trial) -> Cost:
-    """Of one training.  Raises what it raises, RunError if the system kills its process."""
+    """Of one training.  Raises what it raises, RunError if the system kills its process.
+
+    Measured once and kept, so that a comparison that is taken up again, or repeated, does not train for it anew.
+    """
+    path = cache_root() / "costs" / f"{trial.key()}-{torch.get_num_threads()}.json"
+    with suppress(OSError, ValueError, TypeError):
+        return Cost(**json.loads(path.read_text(encoding="ascii")))
+    found = _measured(trial)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path) as part:
+        part.write_text(json.dumps(asdict(found)), encoding="ascii")
+    return found
+
+
+def _measured(trial: Trial) -> Cost:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             return pool.submit(cost_here, trial).result()
