@@ -28,6 +28,17 @@ def test_a_sound_table_gives_no_warning():
     assert findings(table, unknown_rate=lambda texts: 0.0) == {}
 
 
+def test_few_rows_to_test_on_are_told_by_their_labels():
+    y = ["a", "b"] * 60
+    splits = {"train": np.arange(60), "validation": np.arange(60, 90), "test": np.arange(90, 120)}
+    whole = read({"age": [float(i) for i in range(120)], "y": y}, target="y")
+    assert ("few_test_rows", "test") not in findings(whole, splits=splits)
+    some = read({"age": [float(i) for i in range(120)], "y": [*y[:97], *[None] * 23]}, target="y")
+    assert "7 rows with a label in 'y' to test on" in findings(some, splits=splits)["few_test_rows", "test"]
+    few = {**splits, "test": np.arange(90, 95)}
+    assert "there are 5 rows to test on" in findings(whole, splits=few)["few_test_rows", "test"]
+
+
 def test_small_single_and_test_only_classes():
     table = read({"age": [float(i) for i in range(40)], "y": ["a"] * 36 + ["b"] * 4}, target="y")
     assert "'b' (4)" in findings(table)["few_rows", "y"]

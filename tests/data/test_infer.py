@@ -178,6 +178,8 @@ def test_a_survival_target_is_a_pair_and_more_is_an_error():
         read(data, target="t,e,x")
     with pytest.raises(SchemaError, match="cannot be a target"):
         read({"y": [{"a": 1}], "x": [1.0]}, target="y")
+    with pytest.raises(SchemaError, match="vectors of numbers, which cannot be a target"):
+        read({"y": [[0.5, 1.5], [1.0, 2.0]], "x": [1.0, 2.0]}, target="y")
 
 
 def test_classes_come_from_rows_outside_a_given_test_part():

@@ -73,6 +73,13 @@ def test_alignment_alone_speaks_of_retrieval(report):
     ]
 
 
+def test_a_search_that_was_not_shown_to_beat_chance_makes_no_headline(report):
+    pair = {"recall@10": 0.2, "gallery": 60, "queries": 60, "chance": {"recall@10": 0.17}}
+    for low, spoken in ((0.11, 0), (0.18, 1)):
+        found = {**pair, "intervals": {"recall@10": [low, 0.3]}}
+        assert len(headline(report(None, evaluation={"retrieval": {"image->caption": found}}))) == spoken
+
+
 def test_other_measures_are_not_shares(report):
     found = report("number", evaluation={"test": {"r2": 0.712}, "rows": 80})
     assert headline(found) == ["Fusion reaches an R² of 0.71 on 80 test rows."]

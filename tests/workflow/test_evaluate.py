@@ -202,7 +202,10 @@ def test_a_table_that_was_moved_is_known_again(tmp_path):
     after = evaluate(Model.load(tmp_path / "run"), moved)
     assert (after.test, after.rows, after.own) == (before.test, 12, True)
     assert set(after.single) == {"sensor", "caption", "tabular"}
-    assert after.notes == ["The model was fitted on this table: these are its 12 test rows."]
+    assert after.notes == [
+        "There are 12 rows to test on: figures on so few say next to nothing. plait compare tests on every row.",
+        "The model was fitted on this table: these are its 12 test rows.",
+    ]
     assert json.loads((tmp_path / "run/evaluation.json").read_text()) == after.account()
     other = evaluate(model, columns(20, seed=9), singles=False)
     assert (other.rows, other.own) == (20, False)

@@ -60,21 +60,22 @@ def health(
         found += _given_away(table, name)
         found += _named_in_paths(table, name, target)
     if splits is not None:
-        found += few_to_test(splits)
+        found += few_to_test(table, splits["test"])
     if unknown_rate is not None:
         found += _unknown(table, unknown_rate)
     return found
 
 
-def few_to_test(splits: Mapping[str, Array]) -> Iterator[Finding]:
-    """Whether so few rows are left to test on that no figure says anything."""
-    rows = len(splits.get("test", ()))
-    if rows < TESTED:
-        yield Finding(
-            "few_test_rows",
-            "test",
-            f"{rows} rows are left to test on: figures on so few say next to nothing. plait compare tests on every row",
-        )
+def few_to_test(table: Table, test: Array) -> Iterator[Finding]:
+    """Whether so few rows, or rows with a label, are there to test on that no figure says anything."""
+    of = {"": len(test)}
+    for name in table.schema.targets:
+        of[name] = int(np.isin(table.targets(name)[0], test).sum())
+    fewest = min(of, key=lambda name: of[name])
+    if of[fewest] < TESTED:
+        rows = f"{of[fewest]} rows {f'with a label in {fewest!r} ' if fewest else ''}to test on"
+        said = "figures on so few say next to nothing. plait compare tests on every row"
+        yield Finding("few_test_rows", "test", f"there are {rows}: {said}")
 
 
 def label_errors(probabilities: Array, labels: Array) -> Array:

@@ -185,6 +185,8 @@ def infer_target(
     values = (columns if rows is None else rows).column(names[0])
     type = values.type
     if _cells.is_list(type):
+        if pa.types.is_floating(type.value_type):
+            raise SchemaError(f"Column {names[0]!r} holds vectors of numbers, which cannot be a target. Name another.")
         kind = kind or "multi_label"
     elif is_number(type):
         distinct = pc.unique(values.drop_null())

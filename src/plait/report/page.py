@@ -23,6 +23,8 @@ from .words import DASH, FEW, SPACE, best_first, best_single, defined, ends, hea
 _LARGEST_SOUND = 400_000
 _THUMBNAIL = 192
 _QUARANTINE_SHOWN = 20
+PROSE = 48
+"""Letters from which a cell of a table is a sentence."""
 _SOUNDS = (
     (b"RIFF", "audio/wav"),
     (b"OggS", "audio/ogg"),
@@ -275,8 +277,13 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -
     """A table of cells that are HTML already."""
     top = "".join(f"<th>{h}</th>" for h in head)
     head_row = f"<thead><tr>{top}</tr></thead>" if any(head) else ""
-    body = "".join(f"<tr>{''.join(f'<td>{c}</td>' for c in row)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(map(_cell_of, row))}</tr>" for row in rows)
     return f'<div class="scroll"><table class="{align}">{head_row}<tbody>{body}</tbody></table></div>'
+
+
+def _cell_of(text: str) -> str:
+    """Sentences are broken into lines, numbers are not."""
+    return f'<td class="prose">{text}</td>' if "<" not in text and len(text) > PROSE else f"<td>{text}</td>"
 
 
 def _figure(svg: str, note: str = "") -> str:

@@ -39,6 +39,7 @@ th{font-weight:500;color:var(--muted);font-size:13px;text-align:right;padding:4p
 td{border-top:1px solid var(--line);padding:7px 0 7px 10px;text-align:right;white-space:nowrap}
 th:first-child,td:first-child,table.left th,table.left td{text-align:left}
 th:first-child,td:first-child{padding-left:0;white-space:normal;overflow-wrap:break-word}
+td.prose{white-space:normal;text-align:left;min-width:24ch}
 table.kinds th:nth-child(2),table.kinds td:nth-child(2){text-align:left}
 table.left td:last-child{white-space:normal;overflow-wrap:anywhere}
 em{font-style:normal;font-size:11.5px;color:var(--accent);border:1px solid currentColor;border-radius:20px;

@@ -19,6 +19,7 @@ from plait.core.errors import DataError, MissingExtra, RecipeError, RunError
 from plait.core.plain import plain
 from plait.data.dataset import Dataset
 from plait.data.duplicates import equal_groups, given_groups
+from plait.data.health import few_to_test
 from plait.data.schema import JOINT
 from plait.data.table import Table
 from plait.measures import calibration, presence, retrieval, scores
@@ -99,7 +100,7 @@ def evaluate(
         except (RunError, RecipeError) as error:
             notes.append(f"No single-modality models: {error}")
     found = assess(model, table, encoded, test, alone, seed, own)
-    found.notes += notes
+    found.notes += notes + few_notes(table, test)
     found.notes += [
         f"No row has a label in {name!r} that the model knows: nothing is said about it."
         for name, rows in found.labelled.items()
@@ -267,6 +268,11 @@ def overlap(model: Model, table: Table) -> list[str]:
     if not same:
         return []
     return [f"{same} of {len(table)} rows have exactly the cells of a training row: figures on them flatter."]
+
+
+def few_notes(table: Table, test: np.ndarray) -> list[str]:
+    """What is said where there are few rows to test on."""
+    return [f"{finding.message[0].upper()}{finding.message[1:]}." for finding in few_to_test(table, test)]
 
 
 def _contents(table: Table) -> Counter[bytes]:

@@ -14,7 +14,6 @@ from plait.core.errors import DataError, MissingExtra, RecipeError, RunError, Sc
 from plait.core.plain import plain
 from plait.core.rank import rank
 from plait.core.recipe import Recipe
-from plait.data.health import few_to_test
 from plait.data.read import read
 from plait.data.schema import Schema
 from plait.data.splits import PARTS
@@ -25,6 +24,7 @@ from plait.training.checkpoint import WEIGHTS
 from plait.training.runs import CONFIG, read_config
 
 from .defaults import resolve
+from .evaluate import few_notes
 from .model import Begun
 from .prepare import Progress, encode, silent
 from .run import EVALUATION, FIT, again, begin, forget, locked, read_splits, versions, write_json, write_splits
@@ -91,7 +91,7 @@ def fit(
             if folder is not None and not resume and not (folder / loop.CHECKPOINT).exists():
                 forget(folder)
             raise
-        fitted.warnings += [f"{finding.message}." for finding in few_to_test(rows)]
+        fitted.warnings += few_notes(table, rows["test"])
         fitted.seconds["total"] = time.perf_counter() - began
         if folder is None:
             fitted.model.begun = Begun(table.fingerprint(), len(table), fitted.splits)

@@ -204,7 +204,7 @@ def test_what_is_refused() -> None:
         interaction_estimate(x, x, np.array([0, 1, 0, 1, 0, 0]))
     with pytest.raises(ValueError, match="two classes"):
         interaction_estimate(x, x, np.zeros(6))
-    with pytest.raises(ValueError, match=r"too few for 2 classes.*more rows, or merge classes"):
+    with pytest.raises(ValueError, match=r"too few for 2 classes.*more rows, or fewer classes"):
         interaction_estimate(x, x, y)
     with pytest.raises(ValueError, match="positive weight"):
         interaction_estimate(x, x, y, weights=-np.ones(6))

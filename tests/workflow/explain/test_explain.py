@@ -72,6 +72,8 @@ def test_rows_that_were_learned_from_are_told_among_others(copied, run):
 def test_mistakes_are_said(copied, run):
     with pytest.raises(RecipeError, match=r"no question 'wort'.*worth"):
         explain(copied, sections=["wort"])
+    with pytest.raises(RecipeError, match=r"No question is asked.*worth, interactions"):
+        explain(copied, sections=[])
     with pytest.raises(SchemaError, match="no column 'tem'"):
         explain(copied, sections=["worth"], by="tem")
     with pytest.raises(DataError, match="no test rows"):

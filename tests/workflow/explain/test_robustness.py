@@ -164,7 +164,8 @@ def test_where_all_rows_belong_together_wrong_cells_are_not_tried(run):
 
 def test_a_model_that_learned_nothing_was_not_shown_to_break(tmp_path):
     section = robustness.answer(subject(fitted(tmp_path, columns(truth=False), settings=("training.epochs=1",))))
-    assert section.words[0].startswith("Neither a missing modality nor one of another row was shown")
+    assert section.words[0].startswith("That a missing or another row's ")
+    assert section.words[0].endswith("breaks this model was not shown.")
     assert not any("What breaks it" in said for said in section.words)
 
 
@@ -370,3 +371,14 @@ def test_a_cell_of_which_nothing_is_left_is_absent(deep, monkeypatch):
         rest = tuple(n for n in deep.names if n != name)
         found = deep.model.parameters(damaged.replaced(deep.dataset, {name: store}))["label"]
         assert np.allclose(found, deep.decided([rest])[rest], atol=1e-6)
+
+
+def test_modalities_that_few_labelled_rows_have_are_passed_over(tmp_path):
+    data = columns()
+    test = [i for i, part in enumerate(splits(len(data["label"]))) if part == "test"]
+    for i in test[robustness.LEAST - 1 :]:
+        data["sensor"][i] = None
+    section = robustness.answer(subject(fitted(tmp_path, data)))
+    assert "sensor" not in section.account["modalities"]
+    said = f"nothing is said: fewer than {robustness.LEAST} labelled test rows have it."
+    assert any(word.startswith("Of ") and "sensor" in word and word.endswith(said) for word in section.words)

@@ -151,7 +151,7 @@ def _meaningful(null: float, count: Array) -> None:
     if null > NULL:
         raise ValueError(
             f"{count.sum()} rows are too few for {len(count)} classes: labels without meaning seem to have {null:.2f} "
-            f"bits, more than {NULL}. Find more rows, or merge classes"
+            f"bits, more than {NULL}. That takes more rows, or fewer classes"
         )
 
 

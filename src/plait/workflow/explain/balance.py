@@ -19,7 +19,7 @@ from .gradients import gradients
 from .on_the_way import on_the_way
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Array, Subject
-from .wording import estimated, listed, ranged, turned
+from .wording import estimated, level, listed, numbered, ranged, turned
 
 METHOD = (
     "Held back: a linear model (a classifier, of numbers a ridge regression) is fitted to what the model makes of one "
@@ -240,10 +240,17 @@ def _gap(subject: Subject) -> tuple[str, list[Grid], dict[str, Any]]:
         lambda chosen: {"gap": contribution_gap(rows[chosen].mean(0))}, len(rows), groups=groups, seed=subject.seed
     )["gap"]
     first, last = names[int(shares.value.argmax())], names[int(shares.value.argmin())]
-    said = (
-        f"{first} gives the most and {last} the least of what the modalities are worth together, "
-        f"{amount(value, measure)} apart; that alone is no fault, as one may just know more."
-    )
+    ends_of = {n: numbered(shares, i)[1] for i, n in enumerate(names)}
+    if last in level(first, ends_of):
+        said = (
+            f"Of what the modalities are worth together {first} has the most and {last} the least on these rows, but "
+            "that they differ was not shown: their intervals overlap."
+        )
+    else:
+        said = (
+            f"{first} gives the most and {last} the least of what the modalities are worth together, "
+            f"{amount(value, measure)} apart; that alone is no fault, as one may just know more."
+        )
     scale = "in points of " if is_share(measure) else "in "
     grid = Grid(
         "How uneven the shares are",

@@ -81,12 +81,12 @@ def _words(found: Mapping[str, Reliance], order: Sequence[str]) -> list[str]:
     surer = [name for name in order if name not in shown and found[name].log_loss.interval[0] > 0]
     if not shown:
         said = [
-            "That the model leans on any one modality was not shown: where rows get the cells of others, no loss of "
-            "right answers was shown."
+            f"That the model leans on {listed(order, 'or')} was not shown: where rows get the cells of others, no loss "
+            "of right answers was shown."
         ]
     else:
         first = shown[0]
-        near = level(first, {name: found[name].accuracy.interval for name in shown})
+        near = level(first, {name: found[name].accuracy.interval for name in order})
         beside = f", or on {listed(near, 'or')}, as their intervals overlap" if near else ""
         said = [
             f"The model leans most on {first}{beside}: where rows get the {first} of other rows, "

@@ -8,7 +8,6 @@ import numpy as np
 
 from plait.measures.trust.dependence import Sensitivity, sensitivity
 from plait.report.figures import forest
-from plait.report.words import amount
 
 from .section import Drawing, Grid, Part
 from .subject import Subject
@@ -24,18 +23,20 @@ METHOD = (
 def of_numbers(subject: Subject, judged: Sequence[str]) -> Part:
     """judged: the modalities that have rows enough."""
     found: dict[str, Sensitivity] = {}
+    have = subject.have[subject.labelled]
     for i, name in enumerate(judged):
         subject.progress("modalities", i, len(judged))
         found |= sensitivity(
             subject.exchanged,
             subject.truth,
-            subject.have[subject.labelled][:, [subject.names.index(name)]],
+            have[:, [subject.names.index(name)]],
             [name],
             groups=subject.groups[subject.labelled],
             seed=subject.seed,
         )
     order = sorted(found, key=lambda name: -found[name].error.value)
-    before = float(np.abs(subject.predicted[subject.labelled] - subject.truth).mean())
+    off = np.abs(subject.predicted[subject.labelled] - subject.truth)
+    before = {name: float(off[have[:, subject.names.index(name)]].mean()) for name in order}
     points = [(name, (found[name].error.value, found[name].error.interval), "") for name in order]
     grid = Grid(
         "When rows get another row's cell, in the unit of the target",
@@ -47,7 +48,7 @@ def of_numbers(subject: Subject, judged: Sequence[str]) -> Part:
         "How much the mean absolute error grows when rows get another row's cell of a modality, with 95 % intervals; "
         "the line is nothing. Modalities that say the same can all look spare.",
     )
-    account = {"reliance": {name: one.account() for name, one in _ranked(found, order)}, "error": before}
+    account = {"reliance": {name: one.account() for name, one in _ranked(found, order)}, "error_before": before}
     return Part(_words(found, order, before), [drawing], [grid], [METHOD], account)
 
 
@@ -55,25 +56,25 @@ def _ranked(found: Mapping[str, Sensitivity], order: Sequence[str]) -> list[tupl
     return [(name, found[name]) for name in order]
 
 
-def _words(found: Mapping[str, Sensitivity], order: Sequence[str], before: float) -> list[str]:
+def _words(found: Mapping[str, Sensitivity], order: Sequence[str], before: Mapping[str, float]) -> list[str]:
     needed = [name for name in order if shown(found[name].error)]
     said = []
     if needed:
         first = needed[0]
-        near = level(first, {name: found[name].error.interval for name in needed})
+        near = level(first, {name: found[name].error.interval for name in order})
         beside = f", or on {listed(near, 'or')}, as their intervals overlap" if near else ""
         said.append(
             f"The model leans most on {first}{beside}: where rows get the {first} of other rows, its answers are "
-            f"further off by {found[first].error.value:.3g} on average ({between(found[first].error, ERROR)}; before, "
-            f"they are off by {before:.3g})."
+            f"further off by {found[first].error.value:.3g} on average ({between(found[first].error, ERROR)}; with "
+            f"their own they are off by {before[first]:.3g})."
         )
         if needed[1:]:
-            rest = [f"{name} ({amount(found[name].error.value, ERROR)})" for name in needed[1:]]
-            said.append(f"A loss was shown of {listed(rest)}, too.")
+            rest = [f"{name} (by {found[name].error.value:.3g})" for name in needed[1:]]
+            said.append(f"That it gets further off was shown of {listed(rest)}, too.")
     else:
         said.append(
-            "That the model leans on any one modality was not shown: where rows get the cells of others, its answers "
-            "were not shown to be further off."
+            f"That the model leans on {listed(order, 'or')} was not shown: where rows get the cells of others, its "
+            "answers were not shown to be further off."
         )
     for name in order:
         moved = found[name].moved

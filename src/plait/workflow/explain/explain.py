@@ -12,7 +12,7 @@ import numpy as np
 
 from plait.core.errors import DataError, MissingExtra, RecipeError, RunError, nearest
 
-from ..evaluate import overlap, single_models
+from ..evaluate import few_notes, overlap, single_models
 from ..model import Model
 from ..prepare import Progress, silent
 from ..report import write_from
@@ -67,6 +67,8 @@ def explain(
     RecipeError on an unknown question, RunError if the run's data is needed and not there, DataError without rows.
     """
     asked = list(QUESTIONS) if sections is None else list(sections)
+    if not asked:
+        raise RecipeError(f"No question is asked. There are {', '.join(QUESTIONS)}.")
     for name in asked:
         if name not in QUESTIONS:
             raise RecipeError(f"There is no question {name!r}.{nearest(name, QUESTIONS)}")
@@ -103,6 +105,7 @@ def _subject(
         test, learned = np.arange(len(table)), np.zeros(0, np.int64)
         notes.append("These are other rows than the run's own: nothing that needs the rows it learned from is said.")
         notes += overlap(model, table)
+    notes += few_notes(table, test)
     if not len(test):
         raise DataError("There are no test rows. Give some: plait explain RUN DATA.")
     encoded = model.encode(table, progress)

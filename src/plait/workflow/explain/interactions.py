@@ -137,7 +137,7 @@ def _words(label: str, found: InteractionEstimate) -> list[str]:
 
 
 def _left(refused: Sequence[str]) -> list[str]:
-    which = "too few rows have both, or all, and a label"
+    which = "the rows that have both, or all, and a label are too few"
     return [f"Of {listed(refused)} it cannot be said: {which}."] if refused else []
 
 

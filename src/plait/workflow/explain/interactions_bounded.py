@@ -15,6 +15,8 @@ KINDS, EACH = 8, 10
 """Into how many kinds cells are sorted at most, and rows that each pair of a kind with another, or a class, has."""
 SAID = 0.05
 """Bits that are worth a sentence."""
+TELLING = 0.75
+"""Share of all that a target could have, which a bound has to lie below to say anything."""
 DRAWS = 40
 METHOD = (
     "Where a pair is refused, the rows that have a label and only one of both, and those that have both and no label, "
@@ -27,7 +29,7 @@ METHOD = (
 def bounded(one: Array, two: Array, truth: Array, seed: int) -> Bounds | None:
     """Of cells [N, F] and [N, G], NaN where a row has none, and codes [N], -1 where unlabelled.
 
-    None where some of the three samples are too small for two kinds of cells each.
+    None where some of the three samples are too small for two kinds of cells each, or rule out next to nothing.
     """
     has_one, has_two = (np.asarray(~np.isnan(cells).any(1)) for cells in (one, two))
     first, second, pairs = has_one & (truth >= 0), has_two & (truth >= 0), has_one & has_two
@@ -39,9 +41,12 @@ def bounded(one: Array, two: Array, truth: Array, seed: int) -> Bounds | None:
     if classes < 2 or kinds < 2:
         return None
     a, b = (_sorted(cells, has, kinds, seed) for cells, has in ((one, has_one), (two, has_two)))
-    return interaction_bounds(
+    found = interaction_bounds(
         (a[first], truth[first]), (b[second], truth[second]), (a[pairs], b[pairs]), seed=seed, draws=DRAWS
     )
+    assert found.interval is not None
+    low, high = found.interval
+    return found if low > SAID or high < TELLING * np.log2(classes) else None
 
 
 def _sorted(cells: Array, has: Array, kinds: int, seed: int) -> Array:
@@ -70,8 +75,8 @@ def words(found: Mapping[str, Bounds], of_what: str) -> list[str]:
             said.append(f"{label} tell next to nothing only together: at most {high:.2f} bits about {of_what}.")
         else:
             said.append(
-                f"Too few rows have both {label} and a label; the others leave room for 0 to {high:.2f} bits about "
-                f"{of_what} that only both together tell."
+                f"What {label} tell only together lies between 0 and {high:.2f} bits about {of_what}, as far as rows "
+                "show that lack one of both or the label; too few have all."
             )
     return [f"{sentence[0].upper()}{sentence[1:]}" for sentence in said]
 

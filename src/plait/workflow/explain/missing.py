@@ -16,11 +16,11 @@ from plait.measures.worth.inverse_probability_weighting import (
 )
 from plait.measures.worth.missingness import Told, missingness
 from plait.measures.worth.sensitivity_bounds import Bounds, sensitivity_bounds, tipping_gamma, worst_case
-from plait.report.words import DASH, amount, is_share, name
+from plait.report.words import DASH, is_share, name
 
 from .section import Grid, Part
 from .subject import Array, Subject
-from .wording import listed, ranged
+from .wording import gained, listed, ranged
 
 FEW = 20
 """Rows that have a modality, or have not, below which nothing is said of it."""
@@ -169,8 +169,8 @@ def _words(subject: Subject, gaps: Mapping[str, Gap]) -> list[str]:
             continue
         sure = "" if gain.interval[0] > 0 else ", which was not shown to be more than nothing"
         said.append(
-            f"On the rows that have {n}, it adds {amount(gain.naive, measure)}; if every row had it, "
-            f"{amount(gain.mean, measure)} would be expected{sure}, provided that what is known of the rows says who "
+            f"On the rows that have {n}, it is worth {gained(gain.naive, measure)}; if every row had it, "
+            f"{gained(gain.mean, measure)} would be expected{sure}, provided that what is known of the rows says who "
             "has it."
         )
         odds = gaps[n].odds

@@ -15,12 +15,13 @@ from plait.measures.trust.robustness_curve import RobustnessCurve, robustness_cu
 from plait.report.figures import degradation
 from plait.report.words import amount, name
 
+from .dependence import LEAST
 from .explain import QUESTIONS
 from .robustness_anew import trained_anew
 from .robustness_damage import under_damage
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Array, Subject
-from .wording import estimated, level, listed, lost, shown, turned
+from .wording import estimated, falls_by, level, listed, lost, shown, turned
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Of the rows that have a modality, those whose cell is wrong."""
@@ -65,9 +66,9 @@ def _mistaken(subject: Subject) -> Part:
     measure, sign = subject.measure, subject.sign
     falls = {n: fall for n in subject.names if (fall := _fall(subject, n)) is not None}
     if not falls:
-        raise CannotSay("No row with a label has anything that could be hidden or mistaken.")
+        raise CannotSay(f"No modality has {LEAST} labelled test rows on which it could be hidden or mistaken.")
     grid = Grid(
-        f"Lost in {name(measure)}, on the rows that have it",
+        f"{'Lost in' if sign > 0 else 'Rise of the'} {name(measure)}, on the rows that have it",
         ("modality", "rows", "absent", "wrong in 10 %", "wrong in all", "wrong rather than absent"),
         [
             (
@@ -94,10 +95,10 @@ def _mistaken(subject: Subject) -> Part:
 
 
 def _fall(subject: Subject, modality: str) -> Fall | None:
-    """None where no labelled row has it."""
+    """None where too few labelled rows have it."""
     m = subject.names.index(modality)
     on = subject.have[subject.labelled, m]
-    if not on.any():
+    if on.sum() < LEAST:
         return None
     before = subject.values(subject.predicted)[on]
     absent = subject.values(subject.without(modality))[on]
@@ -143,17 +144,18 @@ def _words(subject: Subject, falls: Mapping[str, Fall]) -> list[str]:
     harmful = [n for n in falls if harms[n]]
     said = []
     if not harmful:
-        said.append("Neither a missing modality nor one of another row was shown to break this model.")
+        said.append(f"That a missing or another row's {listed(list(falls), 'or')} breaks this model was not shown.")
     else:
         worst = max(harmful, key=lambda n: max(found.value for found in harms[n].values()))
         ways = sorted(harms[worst], key=lambda way: -harms[worst][way].value)
         named = [worst, "it"]
         losses = [f"{lost(harms[worst][way], measure)} where {named[i]} {WAYS[way]}" for i, way in enumerate(ways)]
         # Of each the end of its worst way; of the worst one the way that is named.
-        reach = {n: max((f.interval for f in harms[n].values()), key=lambda ends: ends[1]) for n in harmful}
+        ways_of = {n: [f.interval for f in (fall.wrong, fall.absent) if f is not None] for n, fall in falls.items()}
+        reach = {n: max(ends, key=lambda pair: pair[1]) for n, ends in ways_of.items()}
         near = level(worst, {**reach, worst: harms[worst][ways[0]].interval})
         beside = f", or one of {listed(near, 'or')}, as their intervals overlap" if near else ""
-        said.append(f"What breaks it most is a {ways[0]} {worst}{beside}: the model loses {listed(losses)}.")
+        said.append(f"What breaks it most is a {ways[0]} {worst}{beside}: {falls_by(measure)} {listed(losses)}.")
     spared = [n for n, fall in falls.items() if not shown(fall.absent)]
     unmoved = [n for n, fall in falls.items() if fall.wrong is not None and not shown(fall.wrong)]
     if harmful and spared:
@@ -166,7 +168,7 @@ def _words(subject: Subject, falls: Mapping[str, Fall]) -> list[str]:
     if undealt := [n for n, fall in falls.items() if fall.wrong is None]:
         said.append(f"Wrong cells of {listed(undealt)} were not tried: too many of the rows belong together.")
     if nowhere := [n for n in subject.names if n not in falls]:
-        said.append(f"No row with a label has {listed(nowhere, 'or')}: nothing is said of it.")
+        said.append(f"Of {listed(nowhere, 'or')} nothing is said: fewer than {LEAST} labelled test rows have it.")
     return said
 
 

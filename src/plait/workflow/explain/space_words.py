@@ -29,7 +29,7 @@ def words(
     seed: int,
 ) -> list[str]:
     """few: {pair: its rows}, too few.  collapsed: modalities in one point.  settings: temperatures of the recipe."""
-    said = [*_regions(pairs), *_collapsed(collapsed), *_alike(pairs), *_dimensions(ranks)]
+    said = [*_regions(pairs, bool(few)), *_collapsed(collapsed), *_alike(pairs), *_dimensions(ranks)]
     if moved:
         said += _moving(moved, seed)
     elif pairs:
@@ -39,14 +39,19 @@ def words(
     return [*said, *_to_try(settings, pairs), *_too_few(few)]
 
 
-def _regions(pairs: Sequence[Pair]) -> list[str]:
+def _regions(pairs: Sequence[Pair], others: bool) -> list[str]:
+    """others: whether there are pairs with too few rows."""
     if not pairs:
         return []
     shown, rest = [p for p in pairs if p.apart], [p for p in pairs if not p.apart]
     if not shown:
         said = [f"That modalities lie apart in the space that they share was not shown: {_told(rest)}."]
     elif not rest:
-        said = [f"Each modality lies apart from the others in the space that all share: {_told(shown)}."]
+        each = "Each modality lies apart from the others"
+        if others:
+            which = f"each of the {len(pairs)} pairs" if len(pairs) > 1 else "the one pair"
+            each = f"In {which} that can be judged one modality lies apart from the other"
+        said = [f"{each} in the space that all share: {_told(shown)}."]
     else:
         said = [
             f"Some modalities lie apart in the space that all share: {_told(shown)} "
@@ -60,7 +65,7 @@ def _regions(pairs: Sequence[Pair]) -> list[str]:
     together = [pair for pair in pairs if not pair.distant]
     if together:
         which = "any pair" if len(together) == len(pairs) and len(pairs) > 1 else _pairwise(together)
-        middles += f"; that they differ at all was not shown of {which}"
+        middles += f"; that these differ at all was not shown of {which}"
     return [*said, f"{middles}."]
 
 

@@ -13,12 +13,12 @@ from plait.data.splits import folds_among, strata
 from plait.measures import scores
 from plait.measures.worth.shapley import Worth, shapley, wanted
 from plait.report.figures import forest
-from plait.report.words import amount, name
+from plait.report.words import name
 
 from ..trials import Place, Trial, run_all
 from .section import CannotSay, Drawing, Grid, Part
 from .subject import Array, Company, Subject
-from .wording import listed, numbered, span
+from .wording import gained, listed, numbered, span
 
 FOLDS = 3
 STOP = 6
@@ -143,15 +143,15 @@ def _words(subject: Subject, here: Worth, there: Worth, order: list[int]) -> lis
     if there.interval[first, 0] > 0:
         said.append(
             f"To the task itself, with models trained anew on sets of modalities, {names[first]} is worth most: "
-            f"{amount(float(there.value[first]), measure)}, and to this model "
-            f"{amount(float(here.value[first]), measure)}."
+            f"{gained(float(there.value[first]), measure)}, and to this model "
+            f"{gained(float(here.value[first]), measure)}."
         )
     if idle := [names[i] for i in order if not there.interval[i, 0] > 0]:
         said.append(f"That {listed(idle, 'or')} adds anything to the task was not shown.")
     unused = [i for i in order if there.interval[i, 0] > 0 and not here.interval[i, 0] > 0]
     for i in unused:
         said.append(
-            f"{names[i]} is worth {amount(float(there.value[i]), measure)} to the task, but that this model makes "
+            f"{names[i]} is worth {gained(float(there.value[i]), measure)} to the task, but that this model makes "
             "use of it was not shown."
         )
     return said

@@ -197,8 +197,11 @@ def _having(subject: Subject) -> Part:
                 f"On rows that have just {label} it is {how} than on the others, by {amount(abs(better), measure)}."
             )
     head = ("rows that have just", "rows", name(measure), "better than the others by")
-    grid = Grid(f"{name(measure).capitalize()} by what a row has", head, lines[:PATTERNS])
-    return Part(words, [], [grid], account={"measure": measure, "patterns": account})
+    grids = [Grid(f"{name(measure).capitalize()} by what a row has", head, lines[:PATTERNS])]
+    if all("refused" in pattern for pattern in account):
+        words.append(f"By what a row has nothing is told: no {FEW} labelled test rows have just the same modalities.")
+        grids = []
+    return Part(words, [], grids, account={"measure": measure, "patterns": account})
 
 
 def _signs(subject: Subject) -> Part:

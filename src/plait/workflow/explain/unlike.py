@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,8 @@ def unlike(subject: Subject) -> tuple[list[str], list[Grid], dict[str, Any]]:
     low, high = found.fpr95.interval
     beyond, ends = 1 - found.fpr95.value, (1 - high, 1 - low)
     refitted = bool(subject.model.info.get("refit"))
-    furthest = _furthest(subject, at, distance)
+    how, outcomes = _outcomes(subject)
+    furthest = _furthest(subject, at, distance, how, outcomes)
     grids = [
         Grid(
             "Test rows further from the training rows than 95 % of the validation rows",
@@ -38,8 +38,16 @@ def unlike(subject: Subject) -> tuple[list[str], list[Grid], dict[str, Any]]:
         ),
         Grid(
             "The test rows furthest from what it learned",
-            ("row", "distance", "it has", "right" if "right" in furthest[0] else "off by"),
-            [(str(row["id"]), f"{row['distance']:.2f}", ", ".join(row["present"]), _outcome(row)) for row in furthest],
+            ("row", "distance", "it has", *([how.replace("_", " ")] if how else [])),
+            [
+                (
+                    str(row["id"]),
+                    f"{row['distance']:.2f}",
+                    ", ".join(row["present"]),
+                    *([_outcome(row[how])] if how else []),
+                )
+                for row in furthest
+            ],
         ),
     ]
     account = {
@@ -90,33 +98,34 @@ def _words(beyond: float, ends: tuple[float, float], refitted: bool) -> str:
     return f"That test rows are unlike those it learned from was not shown: {share}."
 
 
-def _furthest(subject: Subject, at: Array, distance: Array) -> list[dict[str, Any]]:
+def _furthest(subject: Subject, at: Array, distance: Array, how: str, outcomes: dict[int, Any]) -> list[dict[str, Any]]:
     ids = subject.dataset.ids
-    how, outcome = _outcomes(subject)
     return [
         {
             "id": ids[at[i]],
             "distance": float(distance[i]),
             "present": [n for n, has in zip(subject.names, subject.have[at[i]], strict=True) if has],
-            how: outcome.get(int(at[i])),
+            **({how: outcomes.get(int(at[i]))} if how else {}),
         }
         for i in np.argsort(-distance, kind="stable")[:FURTHEST]
     ]
 
 
 def _outcomes(subject: Subject) -> tuple[str, dict[int, Any]]:
-    """What is told of labelled rows, and that by their place: whether they are right, or of numbers how far off."""
+    """What is told of labelled rows, and that by their place: whether they are right, or of numbers how far off.
+
+    Nothing of other targets.
+    """
     kind = subject.about.kind if subject.model.targets else None
     if kind not in ("class", "number"):
-        return "right", {}
+        return "", {}
     rows, said = subject.labelled.tolist(), subject.predicted[subject.labelled]
     if kind == "number":
         return "off_by", dict(zip(rows, np.abs(said - subject.truth).tolist(), strict=True))
     return "right", dict(zip(rows, (said.argmax(1) == subject.truth).tolist(), strict=True))
 
 
-def _outcome(row: Mapping[str, Any]) -> str:
-    found = row.get("right", row.get("off_by"))
+def _outcome(found: bool | float | None) -> str:
     if found is None:
         return DASH
-    return f"{found:.3g}" if "off_by" in row else "yes" if found else "no"
+    return ("no", "yes")[found] if isinstance(found, bool) else f"{found:.3g}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from plait.measures.bootstrap import Interval
 from plait.measures.estimate import Estimate
 from plait.measures.worth.shapley import Worth
-from plait.report.words import DASH, amount, is_share, name
+from plait.report.words import DASH, ERRORS, amount, is_share, name
 
 
 def numbered(found: Worth, i: int) -> tuple[float, Interval]:
@@ -65,13 +65,29 @@ def level(first: str, found: Mapping[str, Interval]) -> list[str]:
 
 def between(found: Estimate, measure: str) -> str:
     """`95 % interval 1.2 to 5.0`."""
+    if not all(map(math.isfinite, found.interval)):
+        return "too few rows for an interval"
     low, high = (_scaled(end, measure) for end in found.interval)
     return f"95 % interval {low} to {high}"
 
 
+def gained(value: float, measure: str) -> str:
+    """What is gained by a measure: `3.1 points`, and of errors `0.2 less log loss`."""
+    if measure in ERRORS:
+        return f"{abs(value):.3g} {'more' if value < 0 else 'less'} {name(measure)}"
+    return amount(value, measure)
+
+
 def lost(found: Estimate, measure: str) -> str:
-    """`3.1 points of accuracy`."""
+    """`3.1 points of accuracy`; of errors the number alone."""
+    if measure in ERRORS:
+        return f"{found.value:.3g}"
     return amount(found.value, measure) + (f" of {name(measure)}" if is_share(measure) else "")
+
+
+def falls_by(measure: str) -> str:
+    """What happens to a model that gets worse, before `lost`."""
+    return f"its {name(measure)} rises by" if measure in ERRORS else "the model loses"
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:

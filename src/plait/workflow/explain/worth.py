@@ -13,14 +13,14 @@ from plait.measures.estimate import Estimate
 from plait.measures.worth.sample_importance import KINDS, sample_importance
 from plait.measures.worth.shapley import Worth, alone, leave_one_out
 from plait.report.figures import forest
-from plait.report.words import amount, is_share, name
+from plait.report.words import is_share, name
 
 from .explain import QUESTIONS
 from .missing import missing
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Subject
 from .task import to_the_task
-from .wording import between, level, listed, lost, numbered, ranged, shown, span
+from .wording import between, gained, level, listed, numbered, ranged, shown, span
 
 MOST = 30
 """Classes in the table of classes, those with the most rows."""
@@ -50,6 +50,8 @@ def answer(subject: Subject) -> Section:
     if len(names) < 2:
         raise CannotSay("There is one modality, which is worth all that the model knows.")
     values, shares = subject.by_company, subject.shares
+    if not np.isfinite(shares.interval).all():
+        raise CannotSay(f"There are too few test rows with a label, {len(subject.labelled)}, or all belong together.")
     groups, seed = subject.groups[subject.labelled], subject.seed
     single = alone(values, names, groups=groups, seed=seed)
     without = leave_one_out(values, names, groups=groups, seed=seed)
@@ -94,7 +96,8 @@ def answer(subject: Subject) -> Section:
 def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int], every: Estimate) -> list[str]:
     names, measure = subject.names, subject.measure
     idle = [names[i] for i in order if not shares.interval[i, 0] > 0]
-    size = f"{lost(every, measure)} ({between(every, measure)}, {len(subject.labelled)} rows)"
+    of = f" of {name(measure)}" if is_share(measure) else ""
+    size = f"{gained(every.value, measure)}{of} ({between(every, measure)}, {len(subject.labelled)} rows)"
     if shown(every):
         said = [f"All modalities together are worth {size} above answering without looking."]
     else:
@@ -102,13 +105,17 @@ def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int]
             f"That all modalities together are worth anything above answering without looking was not shown: {size}."
         ]
     if shown(every) and names[order[0]] not in idle:
-        ends = {names[i]: numbered(shares, i)[1] for i in order if names[i] not in idle}
+        ends = {names[i]: numbered(shares, i)[1] for i in order}
         first = [names[order[0]], *level(names[order[0]], ends)]
-        most = listed([f"{n} ({amount(float(shares.value[names.index(n)]), measure)})" for n in first])
+        most = listed([f"{n} ({gained(float(shares.value[names.index(n)]), measure)})" for n in first])
         gives = "gives the most" if len(first) == 1 else "give the most; their intervals overlap"
         said[0] = f"{said[0][:-1]}; of that {most} {gives}."
     if idle:
-        said.append(f"That {listed(idle, 'or')} adds anything to this model was not shown.")
+        said.append(f"That {listed(idle, 'or')} has a share in it, over all sets of modalities, was not shown.")
+    kept = [i for i in order if names[i] in idle and without.interval[i, 0] > 0]
+    if kept:
+        which = listed([f"{names[i]} ({gained(float(without.value[i]), measure)})" for i in kept])
+        said.append(f"Beside all others it does need {which}: left out, that much is lost.")
     spare = [names[i] for i in order if names[i] not in idle and not without.interval[i, 0] > 0]
     if spare:
         said.append(
