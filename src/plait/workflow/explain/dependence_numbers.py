@@ -34,34 +34,31 @@ def of_numbers(subject: Subject, judged: Sequence[str]) -> Part:
             groups=subject.groups[subject.labelled],
             seed=subject.seed,
         )
-    order = sorted(found, key=lambda name: -found[name].error.value)
+    found = dict(sorted(found.items(), key=lambda item: -item[1].error.value))
     off = np.abs(subject.predicted[subject.labelled] - subject.truth)
-    before = {name: float(off[have[:, subject.names.index(name)]].mean()) for name in order}
-    points = [(name, (found[name].error.value, found[name].error.interval), "") for name in order]
+    before = {name: float(off[have[:, subject.names.index(name)]].mean()) for name in found}
+    points = [(name, (one.error.value, one.error.interval), "") for name, one in found.items()]
     grid = Grid(
         "When rows get another row's cell, in the unit of the target",
-        ("modality", "rows", "mean absolute error gained", "answers move by"),
-        [(name, str(one.rows), estimated(one.error), estimated(one.moved)) for name, one in _ranked(found, order)],
+        ("modality", "rows", "mean absolute error rises by", "answers move by"),
+        [(name, str(one.rows), estimated(one.error), estimated(one.moved)) for name, one in found.items()],
     )
     drawing = Drawing(
         forest(points, ERROR, 0.0, gains=True),
         "How much the mean absolute error grows when rows get another row's cell of a modality, with 95 % intervals; "
         "the line is nothing. Modalities that say the same can all look spare.",
     )
-    account = {"reliance": {name: one.account() for name, one in _ranked(found, order)}, "error_before": before}
-    return Part(_words(found, order, before), [drawing], [grid], [METHOD], account)
+    account = {"reliance": {name: one.account() for name, one in found.items()}, "error_before": before}
+    return Part(_words(found, before), [drawing], [grid], [METHOD], account)
 
 
-def _ranked(found: Mapping[str, Sensitivity], order: Sequence[str]) -> list[tuple[str, Sensitivity]]:
-    return [(name, found[name]) for name in order]
-
-
-def _words(found: Mapping[str, Sensitivity], order: Sequence[str], before: Mapping[str, float]) -> list[str]:
-    needed = [name for name in order if shown(found[name].error)]
+def _words(found: Mapping[str, Sensitivity], before: Mapping[str, float]) -> list[str]:
+    """found: what costs most first.  before: how far off answers are on the rows that have each modality."""
+    needed = [name for name, one in found.items() if shown(one.error)]
     said = []
     if needed:
         first = needed[0]
-        near = level(first, {name: found[name].error.interval for name in order})
+        near = level(first, {name: one.error.interval for name, one in found.items()})
         beside = f", or on {listed(near, 'or')}, as their intervals overlap" if near else ""
         said.append(
             f"The model leans most on {first}{beside}: where rows get the {first} of other rows, its answers are "
@@ -73,13 +70,10 @@ def _words(found: Mapping[str, Sensitivity], order: Sequence[str], before: Mappi
             said.append(f"That it gets further off was shown of {listed(rest)}, too.")
     else:
         said.append(
-            f"That the model leans on {listed(order, 'or')} was not shown: where rows get the cells of others, its "
-            "answers were not shown to be further off."
+            f"That the model leans on {listed(list(found), 'or')} was not shown: where rows get the cells of others, "
+            "its answers were not shown to be further off."
         )
-    for name in order:
-        moved = found[name].moved
-        if name in needed:
-            continue
+    for name, moved in ((name, one.moved) for name, one in found.items() if name not in needed):
         start = f"That the model needs {name} was not shown"
         if moved.value > 0:
             by = f"{moved.value:.3g} on average ({between(moved, ERROR)})"
