@@ -32,9 +32,8 @@ FEW = 50
 
 SPACE, DASH = "\N{NO-BREAK SPACE}", "\N{EN DASH}"
 
-
-ERRORS = ("brier", "log_loss", "mae", "median_rank", "rmse")
-"""Measures of which less is better."""
+ERRORS = frozenset().union(*(kind.lower for kind in scores.KINDS.values()))
+"""Measures of targets of which less is better."""
 
 
 def name(measure: str) -> str:

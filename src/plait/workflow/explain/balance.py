@@ -75,10 +75,7 @@ def answer(subject: Subject) -> Section:
 
 def _held_back(subject: Subject) -> tuple[Balance, Balance]:
     """Probes of the model against models of one modality, and against probes of these.  CannotSay without them."""
-    kind = subject.about.kind
-    if kind not in ("class", "number"):
-        raise CannotSay(f"This is asked of classes and numbers; {subject.target} is a target of kind {kind}.")
-    apart = subject.singly
+    kind, apart = subject.one_answer, subject.singly
     joint = _probed(subject, dict.fromkeys(subject.names, subject.model))
     own = _probed(subject, subject.alone)
     there = [np.isfinite(joint[name][subject.labelled]).reshape(len(subject.labelled), -1).all(1) for name in joint]

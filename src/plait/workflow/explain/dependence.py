@@ -26,9 +26,7 @@ def answer(subject: Subject) -> Section:
     """CannotSay on one modality, a target of neither classes nor numbers, or where no modality has enough rows."""
     if len(subject.names) < 2:
         raise CannotSay("There is one modality, which the model leans on alone.")
-    kind = subject.about.kind
-    if kind not in ("class", "number"):
-        raise CannotSay(f"This is asked of classes and numbers; {subject.target} is a target of kind {kind}.")
+    kind = subject.one_answer
     have, groups = subject.have[subject.labelled], subject.groups[subject.labelled]
     judged = [name for i, name in enumerate(subject.names) if _exchangeable(groups[have[:, i]])]
     passed = [name for name in subject.names if name not in judged]

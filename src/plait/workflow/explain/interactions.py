@@ -48,9 +48,7 @@ METHOD = (
 
 def answer(subject: Subject) -> Section:
     """Raises CannotSay on one modality, a target without classes, or where every pair is refused."""
-    names, kind = subject.names, subject.about.kind
-    if kind not in ("class", "number"):
-        raise CannotSay(f"This is asked of classes and numbers; {subject.target} is a target of kind {kind}.")
+    names, kind = subject.names, subject.one_answer
     if len(names) < 2:
         raise CannotSay("There is one modality, and nothing to complete it.")
     cells = {name: _cells(subject, name) for name in names}

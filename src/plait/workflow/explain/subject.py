@@ -67,6 +67,14 @@ class Subject:
         return self.model.targets[self.target]
 
     @property
+    def one_answer(self) -> str:
+        """ "class" or "number", where a row has one answer that is right or off.  CannotSay of any other target."""
+        kind = self.about.kind
+        if kind not in ("class", "number"):
+            raise CannotSay(f"This is asked of classes and numbers; {self.target} is a target of kind {kind}.")
+        return kind
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Of a class target.  CannotSay of any other."""
         if self.about.kind != "class" or not self.about.classes:
