@@ -22,7 +22,7 @@ def test_a_curve_has_the_area_of_its_trapezoids():
     assert found.area.value == pytest.approx(area)
     assert found.retained.value == pytest.approx(area / 0.9)
     assert found.worst.value == pytest.approx(0.7)
-    assert [a.value for a in found.accuracy.values()] == pytest.approx([0.9, 0.8, 0.5, 0.2])
+    assert [a.value for a in found.level.values()] == pytest.approx([0.9, 0.8, 0.5, 0.2])
     for number in (found.area, found.retained, found.worst):
         assert number.interval[0] < number.value < number.interval[1]
 

@@ -260,7 +260,10 @@ def test_numbers_are_told_by_how_far_off_and_how_far_moved(tmp_path):
     assert single["modalities"][single["best"]] == "a"
     # Without looking: the mean of the rows that were learned from.
     unseen = subject.model.priors(len(subject.dataset))["amount"][subject.labelled]
-    assert single["unseen"]["value"] == pytest.approx(-np.abs(unseen - subject.truth).mean(), rel=1e-5)
+    assert single["unseen"]["value"] == pytest.approx(np.abs(unseen - subject.truth).mean(), rel=1e-5)
+    off = np.abs(subject.predicted[subject.labelled] - subject.truth).mean()
+    assert single["together"]["value"] == pytest.approx(off, rel=1e-5)
+    assert single["measure"] == "mae"
     assert single["gain"]["interval"][0] > 0.3
     assert any(said.startswith("One modality ") and "a model of a alone" in said for said in found.words)
     dealt = lambda given: np.where(given["b"] % 2, 5.0, -5.0).astype(np.float32)

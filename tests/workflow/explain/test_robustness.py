@@ -132,7 +132,7 @@ def test_wrong_cells_lose_what_cells_of_every_other_row_lose(run, section):
 
 
 def test_a_share_of_the_rows_loses_that_share(section):
-    levels = section.account["modalities"]["sensor"]["levels"]["another row's"]["accuracy"]
+    levels = section.account["modalities"]["sensor"]["levels"]["another row's"]["level"]
     none, half, every = (levels[share]["value"] for share in ("0.0", "0.5", "1.0"))
     assert half == pytest.approx((none + every) / 2)
     assert none - every == pytest.approx(value(section, "sensor", "wrong"))
@@ -176,6 +176,12 @@ def test_of_a_number_it_speaks_in_its_own_unit(tmp_path):
     assert "points" not in section.words[0]
     assert "mean absolute error" in section.words[0]
     assert value(section, "sensor", "wrong") > 1
+    curve = section.account["modalities"]["sensor"]["levels"]["another row's"]
+    none, every = (curve["level"][share]["value"] for share in ("0.0", "1.0"))
+    assert 0 < none < every
+    assert every - none == pytest.approx(value(section, "sensor", "wrong"))
+    assert curve["worst"]["value"] == pytest.approx(every - none)
+    assert curve["retained"]["value"] == pytest.approx(curve["area"]["value"] / none)
 
 
 def test_without_a_target_it_cannot_say(tmp_path):

@@ -31,12 +31,12 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class RobustnessCurve(Accounted):
-    """accuracy: {strength: mean}.  area: in the measure's unit.  retained: area over that of strength 0; NaN if 0.
+    """level: {strength: mean score}.  area: in the score's unit.  retained: area over that of strength 0; NaN if 0.
 
     worst: what is lost between strength 0 and the strength where least is left.
     """
 
-    accuracy: Mapping[float, Estimate]
+    level: Mapping[float, Estimate]
     area: Estimate
     retained: Estimate
     worst: Estimate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def answer(subject: Subject) -> Section:
     words: list[str] = []
     drawings: list[Drawing] = []
     grids: list[Grid] = []
-    account: dict[str, Any] = {"target": subject.target}
+    account: dict[str, Any] = {"target": subject.target, "measure": subject.measure}
     try:
         found, anew = _held_back(subject)
     except CannotSay as why:
@@ -89,8 +90,14 @@ def _held_back(subject: Subject) -> tuple[Balance, Balance]:
         first, second = (balance(one[rows], p[rows], subject.truth, have, **how) for p in others)
     else:
         value, *values = (np.stack([subject.values(p[:, m]) for m in range(p.shape[1])], 1) for p in (one, *others))
-        first, second = (balance_of(value, p, have, **how) for p in values)
+        first, second = (_in_own_sign(balance_of(value, p, have, **how), subject.sign) for p in values)
     return first, second
+
+
+def _in_own_sign(found: Balance, sign: float) -> Balance:
+    """Errors as errors again."""
+    probe, alone = ([turned(level, sign) for level in levels] for levels in (found.probe, found.alone))
+    return replace(found, probe=probe, alone=alone)
 
 
 def _probed(subject: Subject, models: Mapping[str, Model]) -> dict[str, Array]:
@@ -174,13 +181,13 @@ def _words(subject: Subject, found: Balance, anew: Balance) -> list[str]:
 
 
 def _grid(subject: Subject, found: Balance, anew: Balance) -> Grid:
-    measure, sign = subject.measure, subject.sign
+    measure = subject.measure
     ahead = bool(np.isfinite(found.discrepancy).any())
     lines = [
         (
             subject.names[m],
-            ranged(*turned(found.probe[m], sign), measure),
-            ranged(*turned(found.alone[m], sign), measure),
+            estimated(found.probe[m], measure),
+            estimated(found.alone[m], measure),
             estimated(found.shortfall[m], measure),
             estimated(anew.shortfall[m], measure),
             *([f"{found.discrepancy[m]:.2f}" if np.isfinite(found.discrepancy[m]) else DASH] if ahead else []),
@@ -254,4 +261,4 @@ def _gap(subject: Subject) -> tuple[str, list[Grid], dict[str, Any]]:
         (f"gap, {scale}{name(measure)}", "rows"),
         [(ranged(value, ends, measure), str(len(rows)))],
     )
-    return said, [grid], {"measure": measure, "gap": {"value": value, "interval": ends, "first": first, "last": last}}
+    return said, [grid], {"gap": {"value": value, "interval": ends, "first": first, "last": last}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from plait.report.words import amount, is_share, name
 
 from .section import CannotSay, Grid, Part
 from .subject import Array, Subject
-from .wording import between, estimated, ranged, turned
+from .wording import between, estimated, turned
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def enough(subject: Subject) -> Part:
     except CannotSay as why:
         return Part([f"Whether one modality would be enough cannot be said. {why}"])
     account = {
+        "measure": subject.measure,
         "modalities": list(subject.names),
         **single.account(),
         "together": plain(together),
@@ -65,7 +66,10 @@ def enough(subject: Subject) -> Part:
 
 
 def _single(subject: Subject) -> tuple[BestSingle, Estimate, Estimate]:
-    """-> single modalities; the measure of all together; how far it is beyond the best of them, on the same rows."""
+    """-> single modalities; the measure of all together; how much better it is than the best of them, on the same rows.
+
+    Levels are in the measure's own sign.
+    """
     groups, seed = subject.groups[subject.labelled], subject.seed
     if len(np.unique(groups)) < 2:
         raise CannotSay("All labelled test rows belong together.")
@@ -74,7 +78,9 @@ def _single(subject: Subject) -> tuple[BestSingle, Estimate, Estimate]:
     found = best_of(alone, subject.values(unseen), groups=groups, seed=seed)
     together = subject.values(subject.predicted)
     beyond = mean(together - alone[:, found.best], groups=groups, seed=seed, exact=False)
-    return found, mean(together, groups=groups, seed=seed), beyond
+    scores = [turned(score, subject.sign) for score in found.score]
+    found = replace(found, score=scores, unseen=turned(found.unseen, subject.sign))
+    return found, turned(mean(together, groups=groups, seed=seed), subject.sign), beyond
 
 
 def _or(subject: Subject, modality: str, unseen: Array) -> Array:
@@ -110,16 +116,16 @@ def _words(subject: Subject, terms: _Terms, single: BestSingle, beyond: Estimate
 
 
 def _grid(subject: Subject, terms: _Terms, single: BestSingle, together: Estimate, beyond: Estimate) -> Grid:
-    names, measure, sign = subject.names, subject.measure, subject.sign
+    names, measure = subject.names, subject.measure
     points = is_share(measure)
-    order = sorted(range(len(names)), key=lambda i: -single.score[i].value)
+    order = sorted(range(len(names)), key=lambda i: -subject.sign * single.score[i].value)
     return Grid(
         f"From one modality alone: {'rows that are answered right' if points else name(measure)}",
         ("model", f"{name(measure)}, %" if points else name(measure)),
         [
-            ("all together", ranged(*turned(together, sign), measure)),
-            *((f"{names[i]} alone", ranged(*turned(single.score[i], sign), measure)) for i in order),
-            (terms.unseen, ranged(*turned(single.unseen, sign), measure)),
+            ("all together", estimated(together, measure)),
+            *((f"{names[i]} alone", estimated(single.score[i], measure)) for i in order),
+            (terms.unseen, estimated(single.unseen, measure)),
             (f"best alone better than that{', points' if points else ''}", estimated(single.gain, measure)),
             (f"all better than the best alone{', points' if points else ''}", estimated(beyond, measure)),
         ],

@@ -18,10 +18,10 @@ from plait.report.words import amount, name
 from .dependence import LEAST
 from .explain import QUESTIONS
 from .robustness_anew import trained_anew
-from .robustness_damage import under_damage
+from .robustness_damage import drawn, in_own_sign, under_damage
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Array, Subject
-from .wording import estimated, falls_by, level, listed, lost, shown, turned
+from .wording import estimated, falls_by, level, listed, lost, shown
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Of the rows that have a modality, those whose cell is wrong."""
@@ -43,7 +43,7 @@ class Fall:
     """What is lost of one modality, over the labelled rows that have it.
 
     absent: where it is hidden.  wrong: where it is another row's; worse: wrong minus absent; None where its cells
-    cannot be dealt.  levels: {what is done to it: the measure by share of the rows, more being better}.
+    cannot be dealt.  levels: {what is done to it: the measure by share of the rows, in its own sign}.
     """
 
     rows: int
@@ -81,10 +81,7 @@ def _mistaken(subject: Subject) -> Part:
             for n, fall in falls.items()
         ],
     )
-    panels = {
-        n: {said: [(at, turned(found, sign)) for at, found in curve.accuracy.items()] for said, curve in of.items()}
-        for n, of in ((n, fall.levels) for n, fall in falls.items())
-    }
+    panels = {n: {said: drawn(curve) for said, curve in fall.levels.items()} for n, fall in falls.items()}
     drawing = Drawing(
         degradation(panels, measure, "share of the rows", share=True),
         "What is left as a modality is another row's, or absent, in more and more of the rows that have it, with 95 % "
@@ -111,7 +108,7 @@ def _fall(subject: Subject, modality: str) -> Fall | None:
         None if dealt is None else mean(before - dealt[on], exact=False, **how),
         None if dealt is None else mean(absent - dealt[on], exact=False, **how),
         {
-            said: robustness_curve({s: (1 - s) * before + s * values for s in SHARES}, **how)
+            said: in_own_sign(robustness_curve({s: (1 - s) * before + s * values for s in SHARES}, **how), subject.sign)
             for said, values in after.items()
         },
     )

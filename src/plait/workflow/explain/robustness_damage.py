@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from plait.core.plain import plain
 from plait.data.store import Store
+from plait.measures.bootstrap import Interval
 from plait.measures.estimate import Estimate, mean
 from plait.measures.trust.robustness_curve import (
     EffectiveRobustness,
@@ -26,6 +27,7 @@ from .section import Drawing, Grid, Part
 from .subject import Array, Subject
 from .wording import estimated, listed, lost, shown, turned
 
+Drawn = list[tuple[float, tuple[float, Interval]]]
 MOST = STRENGTHS[-1]
 METHOD = (
     "Damage: cells are decoded, damaged at five strengths by draws that belong to the cell, and encoded anew (of "
@@ -40,8 +42,8 @@ METHOD = (
 class Wear:
     """What one corruption of one modality does, over the labelled rows that have it.
 
-    curve: the measure by strength, more being better.  losses: {strength: what is lost}.  above: this model minus the
-    modality's own, at the strongest; None where there is none.
+    curve: the measure by strength, in its own sign.  losses: {strength: what is lost}.  above: how much better this
+    model is than the modality's own, at the strongest; None where there is none.
     """
 
     modality: str
@@ -55,9 +57,20 @@ class Wear:
         return f"{self.corruption} of {self.modality}"
 
 
+def in_own_sign(curve: RobustnessCurve, sign: float) -> RobustnessCurve:
+    """Errors as errors again; `worst` is their rise."""
+    levels = {at: turned(level, sign) for at, level in curve.level.items()}
+    return replace(curve, level=levels, area=turned(curve.area, sign))
+
+
+def drawn(curve: RobustnessCurve) -> Drawn:
+    """As a figure has it."""
+    return [(at, (level.value, level.interval)) for at, level in curve.level.items()]
+
+
 def under_damage(subject: Subject) -> Part:
     """Takes minutes: every test cell is encoded anew for each damage."""
-    measure, sign = subject.measure, subject.sign
+    measure = subject.measure
     found: list[Wear] = []
     strongest: dict[str, tuple[str, Store]] = {}
     untried = []
@@ -75,10 +88,9 @@ def under_damage(subject: Subject) -> Part:
         words.append(f"Damage to cells of {listed(untried)} was not tried: there is none for their kind.")
     if not found:
         return Part(words)
-    panels: dict[str, dict[str, list[tuple[float, tuple[float, tuple[float, float]]]]]] = {}
+    panels: dict[str, dict[str, Drawn]] = {}
     for wear in found:
-        levels = [(at, turned(level, sign)) for at, level in wear.curve.accuracy.items()]
-        panels.setdefault(wear.modality, {})[wear.corruption] = levels
+        panels.setdefault(wear.modality, {})[wear.corruption] = drawn(wear.curve)
     shares = is_share(measure)
     grid = Grid(
         f"Lost in {name(measure)} under damage, on the rows that have the modality",
@@ -120,7 +132,7 @@ def _wear(subject: Subject, modality: str, corruption: str, on: Array, stores: M
         modality,
         corruption,
         int(on.sum()),
-        robustness_curve({0: before, **after}, groups=groups, seed=seed),
+        in_own_sign(robustness_curve({0: before, **after}, groups=groups, seed=seed), subject.sign),
         {s: mean(before - after[s], groups=groups, seed=seed, exact=False) for s in STRENGTHS},
         above,
     )

@@ -47,10 +47,10 @@ def estimated(found: Estimate | None, measure: str = "") -> str:
     return DASH if found is None else ranged(found.value, found.interval, measure)
 
 
-def turned(found: Estimate, sign: float) -> tuple[float, Interval]:
-    """As figures have it, less being less again."""
+def turned(found: Estimate, sign: float) -> Estimate:
+    """A level in its measure's own sign: an error, of which less is better, is reckoned with as minus itself."""
     low, high = sorted(sign * end for end in found.interval)
-    return sign * found.value, (low, high)
+    return Estimate(sign * found.value, (low, high))
 
 
 def shown(found: Estimate | None) -> bool:
