@@ -14,6 +14,7 @@ from typing import Any
 from plait.catalogue import entry as entries
 from plait.catalogue import evidence
 from plait.catalogue.entry import FAMILIES, Entry
+from plait.cli.show import as_times
 
 PAGE = Path(__file__).parent / "catalogue.md"
 HEAD = """# The catalogue
@@ -82,6 +83,8 @@ def _seen(claim: dict[str, Any] | None, stale: bool) -> str:
     repeated = "" if again is None else f"; again: {again['verdict']}"
     if claim["kind"] == "exact":
         return f"**{claim['verdict']}**{old}: {claim['difference']:+,.0f} ({claim['measure']})"
+    if claim["kind"] == "time":
+        return f"{claim['verdict']}{old}: {as_times(claim)}"
     return (
         f"**{claim['verdict']}**{why}{old}: {claim['difference']:+.3f} [{low:+.3f}, {high:+.3f}], seen from "
         f"{claim['resolution']:.3f} ({claim['data']}: {claim['regime']}; {claim['baseline']:.3f} without){repeated}"

@@ -1,4 +1,6 @@
 import json
+import math
+from dataclasses import replace
 
 import grounded
 import numpy as np
@@ -11,7 +13,7 @@ from plait.catalogue import check as checks
 from plait.catalogue import entry as entries
 from plait.catalogue import evidence, gates, grounds, ledger, runner
 from plait.catalogue import panel as panels
-from plait.cli import app, screen
+from plait.cli import app, screen, show
 from plait.core.errors import DataError, RecipeError, RunError
 from plait.data.cache import cache_root
 from plait.workflow import defaults, nested, trials
@@ -180,6 +182,35 @@ def test_counts_are_exact(check, expect, verdict, monkeypatch):
 def test_equal_counts_are_equal(check):
     claim = {**COUNTED, "says": "It costs the same.", "expect": "equal"}
     assert word(check(claim, recipe=training(1), baseline=training(2))) == ("holds", "")
+
+
+TIMED = {"kind": "time", "data": EASY, "measure": "cost/seconds", "expect": "higher"}
+
+
+def test_times_are_told_in_turns_and_have_no_say_in_the_verdict(check, monkeypatch):
+    """The method takes twice as long, whatever the machine does besides: both get slower as the check goes on."""
+    inner, asked = trials.outcome, []
+
+    def slower(trial):
+        asked.append("mean" not in trial.recipe.fusion)
+        return replace(inner(trial), seconds=(2.0 if asked[-1] else 1.0) * 1.3 ** ((len(asked) - 1) // 2))
+
+    monkeypatch.setattr("plait.catalogue.check.outcome", slower)
+    arms = {"recipe": training(1), "baseline": training(1, fusion={"mean": {}})}
+    counted = {**COUNTED, "says": "It has more parameters.", "expect": "higher"}
+    account = check(counted, {**TIMED, "says": "It takes longer."}, replicate=True, **arms)
+    assert account["verdict"] == "holds"
+    record = account["claims"][1]
+    assert (record["verdict"], record["reason"], record["replication"]) == ("informative", "", None)
+    assert asked == [True, False] * 8
+    assert record["interval"] == pytest.approx([math.log(2)] * 2)
+    assert show.as_times(record) == "takes 2.00 times as long [2.00, 2.00]"
+
+
+@pytest.mark.parametrize("wrong", [{"measure": "test/accuracy"}, {"kind": "compare"}])
+def test_times_are_of_seconds_and_seconds_of_times(check, wrong):
+    with pytest.raises(RecipeError, match="a claim of kind time, and no other, is of the measure cost/seconds"):
+        check({**TIMED, "says": "It takes longer.", **wrong})
 
 
 def test_what_cannot_be_counted_is_said(check):

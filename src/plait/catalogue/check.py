@@ -6,6 +6,7 @@ Arms are tuned alike (`plait.workflow.nested`) on fresh draws of a made table or
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from plait.core.errors import DataError
+from plait.core.random import key
 from plait.core.recipe import Recipe
+from plait.measures import scores
 from plait.workflow.defaults import resolve
 from plait.workflow.nested import Arm, Judged, final, judge
 from plait.workflow.prepare import Progress, silent
-from plait.workflow.trials import COUNTS, Outcome, count, run_all
+from plait.workflow.trials import COUNTS, Outcome, Trial, count, outcome, run_all
 
 from . import gates, verdict
 from .contenders import own_knobs
@@ -38,6 +41,10 @@ UNBOUNDED = ("log_loss", "mae", "rmse")
 """Measures that do not end at 1."""
 COUNTED = 64
 """Rows on which multiply-adds are counted."""
+PAIRS = 7
+"""Of trainings, one of each arm, whose times are compared."""
+SHORT = ("training.epochs=3", "training.early_stopping=null")
+"""How long those are."""
 BOTH = ("method", "baseline")
 WITNESS = "witness"
 """What is kept whole of the first unit, to be confirmed by."""
@@ -82,6 +89,8 @@ def check(
     if claim.kind == "exact":
         return Checked(recorded(claim, attempt, *_counted(entry, claim), {}, began))
     tag = (name, at, attempt)
+    if claim.kind == "time":
+        return Checked(recorded(claim, attempt, "informative", "", _timed(entry, claim, tag), {}, began))
     arms, off = _both(entry, claim, tag, progress)
     found, gaps = arms.difference(*BOTH)
     word, reason, parts = _word(claim, arms, found, gaps, off)
@@ -138,17 +147,20 @@ def replicated(entry: Entry, name: str, at: int, attempt: int, progress: Progres
 def confirmed(entry: Entry, name: str, at: int, record: Mapping[str, Any], kept: Mapping[str, Array]) -> bool:
     """Whether today's code, in one final training of each arm, says of every row what was recorded."""
     claim = entry.claims[at]
+    if claim.kind == "time":
+        # What is not judged has no verdict that could change.
+        return True
     if claim.kind == "exact":
-        word, _, found = _counted(entry, claim)
-        return word == record["verdict"] and found.difference == record["difference"]
+        word, _, counted = _counted(entry, claim)
+        return word == record["verdict"] and counted.difference == record["difference"]
     tag = (name, at, record["attempt"])
     where, arms = _set_up(entry, claim.data, tag)
     jobs = []
     for arm in arms:
         search = record["search"][arm.name]
         jobs.append([final(where.grounds, arm, search["settings"][search["picked"][0]], claim.measure, tag, 0, 0)])
-    for arm, (outcome,) in zip(arms, run_all(jobs), strict=True):
-        before, now = kept[f"{at}/{arm.name}/{WITNESS}"], _all_said(outcome)
+    for arm, (found,) in zip(arms, run_all(jobs), strict=True):
+        before, now = kept[f"{at}/{arm.name}/{WITNESS}"], _all_said(found)
         if before.shape != now.shape or not np.allclose(before, now, rtol=0, atol=SAME, equal_nan=True):
             return False
     return True
@@ -257,6 +269,19 @@ def _counted(entry: Entry, claim: Claim) -> tuple[Word, str, Estimate]:
         return (*verdict.reaches(found, claim.expect.at_least), found)
     found = Estimate(float(method - baseline), 0.0, 1)
     return (*verdict.judge(found, claim.expect, claim.margin or 0.5), found)
+
+
+def _timed(entry: Entry, claim: Claim, tag: Tag) -> Estimate:
+    """The logarithm of how many times as long the method's training takes, over pairs of trainings in turns.
+
+    They are short ones, where the first unit trains; the first of each arm is not counted.
+    """
+    where, arms = _set_up(entry, claim.data, tag)
+    schema, place = where.grounds.schema, where.grounds.units[0].place
+    measure = f"test/{scores.of(next(iter(schema.targets.values())).kind).main}"
+    trials = [Trial(place, resolve(schema, arm.recipe, SHORT), measure, key(*tag) % 2**31) for arm in arms]
+    pairs = [[math.log(outcome(trial).seconds) for trial in trials] for _ in range(1 + PAIRS)]
+    return verdict.of_runs(np.array([method - baseline for method, baseline in pairs[1:]]))
 
 
 def _search(judged: Judged) -> dict[str, Any]:

@@ -26,6 +26,9 @@ FAMILIES = (
 Data = str | dict[str, dict[str, Any]]
 """A data set's name, or {name: its knobs}."""
 
+SECONDS = "cost/seconds"
+"""What claims of kind `time` are about."""
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -41,14 +44,15 @@ class Claim(_Strict):
     """One falsifiable sentence, and how it is checked.
 
     kind: `exact` (an identity or a count), `compare` (method against baseline on real rows), `planted` (data drawn
-    afresh from a known truth; it must gain on `data`, and more there than on `without`, where its condition is off).
+    afresh from a known truth; it must gain on `data`, and more there than on `without`, where its condition is off),
+    `time` (seconds of both arms in turns: told, never judged).
     expect: of the method's measure minus the baseline's.  margin: what counts as a difference; the data set's if None.
     replicate: other data on which what was seen is looked for again; fresh seeds and draws or folds of `data` if None.
     by: of a measure, MODULE.FUNCTION of `experiments`, which gives the numbers.
     """
 
     says: str
-    kind: Literal["exact", "compare", "planted"]
+    kind: Literal["exact", "compare", "planted", "time"]
     data: Data
     without: Data | None = None
     measure: str
@@ -61,6 +65,8 @@ class Claim(_Strict):
     def _whole(self) -> Claim:
         if (self.kind == "planted") != (self.without is not None):
             raise ValueError("a planted claim, and no other, says with `without` where its condition is off")
+        if (self.kind == "time") != (self.measure == SECONDS):
+            raise ValueError(f"a claim of kind time, and no other, is of the measure {SECONDS}")
         for data in (self.data, self.without, self.replicate):
             if isinstance(data, dict) and len(data) != 1:
                 raise ValueError(f"one data set is needed, found {', '.join(data) or 'none'}")
@@ -124,7 +130,7 @@ class Entry(_Strict):
         if self.scale != "full" and not self.scale.startswith("reduced: "):
             raise ValueError(f"scale is `full` or `reduced: what was reduced`, found {self.scale!r}")
         if self.measures:
-            if not all(claim.by for claim in self.claims) or any(claim.kind == "compare" for claim in self.claims):
+            if not all(claim.by and claim.kind in ("exact", "planted") for claim in self.claims):
                 raise ValueError("a measure's claims are exact or planted, and say `by` what function they are asked")
         elif any(claim.by for claim in self.claims):
             raise ValueError("`by` is for measures, which have neither recipe nor baseline")

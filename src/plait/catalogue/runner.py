@@ -48,7 +48,7 @@ def claim(
                 found[at] = check(entry, name, at, attempt, controlled=any(gains), progress=progress)
             record = found[at].record
             record |= {"fingerprint": fingerprint, "asked": asked_of(entry, at), "replication": None}
-            if replicate and record["verdict"] != "unclear" and record["kind"] != "exact":
+            if replicate and record["verdict"] != "unclear" and record["kind"] in ("compare", "planted"):
                 look = experiment.again if entry.measures else replicated
                 record["replication"] = look(entry, name, at, attempt + AGAIN, progress)
             told = {key: record[key] for key in ("verdict", "reason", "difference", "interval")}

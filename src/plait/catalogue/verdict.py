@@ -30,7 +30,8 @@ OVERLAP = 1.3
 FOUND = 0.8
 """How often a difference of the size that could have been seen is found."""
 
-Word = Literal["holds", "unclear", "contradicted"]
+Word = Literal["holds", "unclear", "contradicted", "informative"]
+"""The last of what is told and not judged: how long something took."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def reaches(found: Estimate, value: float) -> tuple[Word, str]:
 
 
 def together(words: list[Word]) -> Word:
-    """Of several parts: holds if all do, is contradicted if one is."""
+    """Of several parts: holds if all do, is contradicted if one is.  What is not judged has no say."""
+    words = [word for word in words if word != "informative"]
     if "contradicted" in words:
         return "contradicted"
     return "holds" if words and set(words) == {"holds"} else "unclear"

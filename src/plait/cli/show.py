@@ -274,11 +274,19 @@ def _seen(claim: Mapping[str, Any] | None) -> tuple[str, str, str]:
     if claim is None:
         return "", "unchecked", ""
     found, low, high = (_signed(value) for value in (claim["difference"], *claim["interval"]))
-    if claim["kind"] != "exact":
+    if claim["kind"] == "time":
+        found = as_times(claim)
+    elif claim["kind"] != "exact":
         seen = "-" if claim["resolution"] is None else f"{claim['resolution']:.2g}"
         found += f" [{low}, {high}], seen from {seen}"
     why = f": {claim['reason']}" if claim["reason"] else ""
     return f"{claim['data']} ({claim['regime']})", claim["verdict"] + why, found
+
+
+def as_times(claim: Mapping[str, Any]) -> str:
+    """What a claim of kind `time` found, with its interval: their logarithms are what was recorded."""
+    times, fewest, most = (math.exp(value) for value in (claim["difference"], *claim["interval"]))
+    return f"takes {times:.2f} times as long [{fewest:.2f}, {most:.2f}]"
 
 
 def confirmed(found: Sequence[Mapping[str, Any]]) -> Renderables:
