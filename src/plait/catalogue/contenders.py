@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from plait.core.errors import DataError, PlaitError, RecipeError
 from plait.core.random import key
-from plait.data.duplicates import equal_groups
+from plait.data.copies import copies
 from plait.data.schema import Schema
 from plait.data.splits import split as split_rows
 from plait.data.table import Table
@@ -180,25 +180,10 @@ def own_knobs(entry: Entry) -> tuple[Knob, ...]:
 
 
 def _groups(table: Table, k: int) -> tuple[Array, list[str]]:
-    """-> [N] codes of rows that belong together, and what was not looked at.
-
-    A modality whose equal cells would join more rows than a fold has is one of few values, not of copies.
-    """
+    """-> [N] codes of rows that belong together, and what was not looked at."""
     column = table.schema.group
     also = [] if column is None else [[None if v in (None, "") else v for v in table.column(column).to_pylist()]]
-    kept, notes = [], []
-    for name, modality in table.schema.modalities.items():
-        if modality.kind == "tabular":
-            continue
-        if np.bincount(equal_groups(table, [name])).max(initial=0) * k > len(table):
-            notes.append(f"Equal cells of {name} join too many rows to be copies, so they may stand in several folds.")
-        else:
-            kept.append(name)
-    joined = equal_groups(table, kept, also)
-    if len(kept) > 1 and len(np.unique(joined)) < 2 * k:
-        notes.append("Equal cells join nearly all rows; they may stand in several folds.")
-        joined = equal_groups(table, [], also)
-    return joined, notes
+    return copies(table, k, also)
 
 
 def _moments(table: Table, column: str) -> Array:

@@ -17,8 +17,9 @@ import numpy as np
 from plait.core.assemble import encoder_for
 from plait.core.errors import DataError, MissingExtra, RecipeError, RunError
 from plait.core.plain import plain
+from plait.data.copies import witnesses
 from plait.data.dataset import Dataset
-from plait.data.duplicates import equal_groups, given_groups
+from plait.data.duplicates import equal_groups
 from plait.data.health import few_to_test
 from plait.data.schema import JOINT
 from plait.data.table import Table
@@ -134,7 +135,7 @@ def assess(
 ) -> Evaluation:
     """The figures on the rows `test` of cells that are already stored.  alone: single-modality models."""
     dataset = encoded.dataset.take(test)
-    groups = given_groups(table.take(test))
+    groups, notes = witnesses(table.take(test))
     companies = [p for p in presence.subsets(model.names, seed) if _having(dataset, p).any()]
     everything = tuple(model.names)
     rest = {name: tuple(n for n in everything if n != name) for name in everything if len(everything) > 1}
@@ -142,6 +143,7 @@ def assess(
     every_row = np.ones(len(dataset), bool)
     labelled = {name: len(dataset.target(name)) for name in model.targets}
     found = Evaluation(len(test), own, labelled)
+    found.notes += notes
     found.test, found.intervals, _ = _figures(model, decisions[everything], dataset, every_row, groups, seed)
 
     @functools.cache

@@ -118,7 +118,7 @@ def _subject(
     if by is not None:
         table.column(by)
     subject = Subject(model, table, encoded, test, learned, alone, deep, by, seed, progress)
-    return subject, notes, splits is not None
+    return subject, [*notes, *subject.not_copies], splits is not None
 
 
 def _keep(folder: Path, explanation: Explanation, subject: Subject) -> None:

@@ -12,8 +12,8 @@ import torch
 
 from plait.core.outputs import Outputs
 from plait.core.part import Head, Target
+from plait.data.copies import witnesses
 from plait.data.dataset import Dataset
-from plait.data.duplicates import groups_of
 from plait.data.table import Table
 from plait.measures import scores
 from plait.measures.worth.shapley import Worth, shapley, wanted
@@ -104,12 +104,21 @@ class Subject:
     @cached_property
     def groups(self) -> Array:
         """[n] test rows with equal numbers belong together: the table's groups, or equal cells."""
-        return groups_of(self.table.take(self.test))
+        return self._witnesses[0]
+
+    @property
+    def not_copies(self) -> list[str]:
+        """Whose equal cells hold no test rows together, as there are too many."""
+        return self._witnesses[1]
+
+    @cached_property
+    def _witnesses(self) -> tuple[Array, list[str]]:
+        return witnesses(self.table.take(self.test))
 
     @cached_property
     def learned_groups(self) -> Array:
         """[l] the same of the rows that were learned from."""
-        return groups_of(self.table.take(self.learned))
+        return witnesses(self.table.take(self.learned))[0]
 
     @cached_property
     def watched(self) -> Array:
@@ -125,7 +134,7 @@ class Subject:
     @cached_property
     def all_groups(self) -> Array:
         """[N] the same of all rows."""
-        return groups_of(self.table)
+        return witnesses(self.table)[0]
 
     def decided(self, companies: Iterable[Company]) -> dict[Company, Array]:
         """{company: [n, ...] what the model predicts of the test rows from these modalities, the others hidden}.

@@ -1,0 +1,49 @@
+"""Rows that are no witnesses of their own: what a group column says of them, and copies of each other's cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .duplicates import equal_groups, given_groups
+from .table import Table
+
+Array = np.ndarray[Any, np.dtype[Any]]
+PARTS = 5
+"""Cells that join more than one part in so many of the rows are no copies."""
+
+PAIR = 2
+"""Rows that may always be copies of each other, however few there are."""
+
+
+def copies(table: Table, parts: int = PARTS, also: Iterable[Sequence[Any]] = ()) -> tuple[Array, list[str]]:
+    """int64 [N]: rows get the same number if equal cells join them, as in `equal_groups`; and what was not looked at.
+
+    Where that joins more than one of `parts` parts of the rows, cells are no copies but few values, such as the same
+    question asked of many pictures: the modality with the most equal ones joins nothing then, and so on.
+    """
+    also = list(also)
+    kept = [name for name, modality in table.schema.modalities.items() if modality.kind != "tabular"]
+    notes = []
+    most = max(len(table) / parts, PAIR, _largest(equal_groups(table, [], also)))
+    while _largest(joined := equal_groups(table, kept, also)) > most:
+        worst = max(kept, key=lambda name: _largest(equal_groups(table, [name])))
+        kept.remove(worst)
+        notes.append(
+            f"Equal cells of {worst} join too many rows to be copies, so they hold no rows together. Where rows belong "
+            "together all the same, let a group column say it."
+        )
+    return joined, notes
+
+
+def witnesses(table: Table) -> tuple[Array, list[str]]:
+    """int64 [N]: rows with the same number are one witness, by the table's group column, or as copies where it has none
+    -> and what was not looked at."""
+    given = given_groups(table)
+    return copies(table) if given is None else (given, [])
+
+
+def _largest(groups: Array) -> int:
+    return int(np.bincount(groups).max(initial=1))

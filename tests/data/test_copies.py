@@ -1,0 +1,80 @@
+import numpy as np
+
+from plait.data.copies import copies, witnesses
+from plait.data.duplicates import equal_groups
+from plait.data.read import read
+
+WORDS = ["What colour is it?", "Which shape is it?", "Is it red?", "How many are there?", "Is it big?", "Where is it?"]
+
+
+def asked(pictures=30, questions=4, **more):
+    """Rows ask `questions` of the questions of each picture; a picture is a vector of its own."""
+    rng = np.random.default_rng(0)
+    rows = [(p, q) for p in range(pictures) for q in rng.permutation(len(WORDS))[:questions]]
+    source = {
+        "picture": [[float(p), 1.0, 0.5] for p, _ in rows],
+        "question": [WORDS[q] for _, q in rows],
+        **{name: [value(p, q) for p, q in rows] for name, value in more.items()},
+    }
+    return read(source, kinds={"question": "text"}, ignore=list(more)), rows
+
+
+def same(groups, keys):
+    """Whether two ways to group rows are one."""
+    codes = np.unique(keys, return_inverse=True)[1]
+    return len(set(zip(groups.tolist(), codes.tolist(), strict=True))) == len(set(groups.tolist())) == len(set(codes))
+
+
+def test_a_question_that_is_asked_of_many_pictures_joins_none_of_them():
+    table, rows = asked()
+    assert len(np.unique(equal_groups(table))) == 1
+    groups, notes = copies(table)
+    assert same(groups, [p for p, _ in rows])
+    assert len(notes) == 1
+    assert notes[0].startswith("Equal cells of question join too many rows to be copies")
+
+
+def test_a_chain_is_cut_where_most_cells_are_equal():
+    """No question is asked of as many pictures as one part has; together with the pictures they join all rows."""
+    words = [f"Is it number {i}?" for i in range(20)]
+    rows = [(p, (p + i) % 20) for p in range(40) for i in range(3)]
+    source = {"picture": [[float(p), 1.0] for p, _ in rows], "question": [words[q] for _, q in rows]}
+    table = read(source, kinds={"question": "text"})
+    assert np.bincount(equal_groups(table, ["question"])).max() == 6 < len(rows) / 5
+    assert same(copies(table)[0], [p for p, _ in rows])
+
+
+def test_true_copies_stay_together():
+    source = {"picture": [[float(p // 2), 1.0] for p in range(30)], "note": [f"note {p}" for p in range(30)]}
+    table = read(source, kinds={"note": "text"})
+    groups, notes = copies(table)
+    assert same(groups, [p // 2 for p in range(30)])
+    assert notes == []
+    assert witnesses(table)[0].tolist() == groups.tolist()
+
+
+def test_what_is_given_joins_however_many_it_joins():
+    table, rows = asked()
+    given = [[f"shelf {p % 2}" for p, _ in rows]]
+    groups, notes = copies(table, also=given)
+    assert same(groups, [p % 2 for p, _ in rows])
+    assert len(notes) == 1
+
+
+def test_a_group_column_is_what_counts():
+    table, rows = asked(visitor=lambda p, q: f"visitor {q}")
+    assert table.schema.group is None
+    table = read(
+        {"picture": [[float(p), 1.0] for p, _ in rows], "visitor": [f"visitor {q}" for _, q in rows]},
+        group="visitor",
+    )
+    groups, notes = witnesses(table)
+    assert same(groups, [q for _, q in rows])
+    assert notes == []
+
+
+def test_a_pair_of_copies_is_one_in_however_few_rows():
+    table = read({"note": ["one", "two", "one"]}, kinds={"note": "text"})
+    assert copies(table)[0].tolist() == [0, 1, 0]
+    assert copies(table.take([0, 1]))[0].tolist() == [0, 1]
+    assert copies(table)[1] == []
