@@ -234,3 +234,15 @@ def test_a_schema_that_has_its_group_as_a_modality_keeps_it():
 def test_rows_to_predict_need_no_split_column():
     known = schema(size=[0.5, 1.5] * N, part=["train", "test"] * N).with_roles(split="part")
     assert len(read({"size": [0.5]}, known, partial=True)) == 1
+
+
+def test_what_most_rows_alone_say_is_no_class():
+    """60 rows: 31 of them say what no other row says, or 30."""
+    shared = [f"class {i % 5}" for i in range(29)]
+    text = {"title": [*shared, *(f"A story of {i} bees" for i in range(31))], "size": list(range(60))}
+    with pytest.raises(SchemaError, match=r"'title' says 36 different things in 60 rows, 31 of them in one row alone"):
+        read(text, target="title")
+    text["title"][-1] = "class 0"
+    assert read(text, target="title").schema.targets["title"].kind == "class"
+    few = {name: values[20:] for name, values in text.items()}
+    assert read(few, target="title").schema.targets["title"].kind == "class"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +33,8 @@ TOKEN_WIDTH = 32
 """Width from which nested lists are tokens rather than a series."""
 FEW = 20
 """Distinct whole numbers up to which a target is a class."""
+MANY = 50
+"""Rows from which on a text that mostly says something else in each is no class."""
 
 IMAGES = {"png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "svg"}
 SOUNDS = {"wav", "ogg", "flac", "mp3", "oga", "opus"}
@@ -178,7 +181,7 @@ def infer_target(
     """What kind of target these columns are, and its classes.  rows: the rows to learn that from, all by default.
 
     Two columns are survival.  Lists, and text like 'a|b', are multi-label.  Text, booleans and up to 20 different whole
-    numbers are classes; other numbers are numbers.
+    numbers are classes; other numbers are numbers.  SchemaError of what is neither, unless `kind` says it is.
     """
     if len(names) == 2:
         return Target(kind="survival", columns=tuple(names))
@@ -194,7 +197,7 @@ def infer_target(
         kind = kind or ("class" if pa.types.is_integer(type) and whole and len(distinct) <= FEW else "number")
     elif _cells.is_text(type):
         parts = [value for value in pc.unique(values).to_pylist() if value and value.strip()]
-        kind = kind or ("multi_label" if parts and _seems_multi_label(parts) else "class")
+        kind = kind or ("multi_label" if parts and _seems_multi_label(parts) else _as_class(names[0], values))
     elif pa.types.is_boolean(type) or pa.types.is_null(type):
         kind = kind or "class"
     else:
@@ -208,6 +211,18 @@ def infer_target(
     else:
         labels = {label for value in pc.unique(values).to_pylist() if (label := as_label(value)) is not None}
     return Target(kind=kind, columns=tuple(names), classes=tuple(ordered(labels)))
+
+
+def _as_class(name: str, values: pa.ChunkedArray) -> TargetKind:
+    """SchemaError where most rows say what no other row says, so that there is nothing to learn it from."""
+    rows = Counter(label for value in values.to_pylist() if (label := as_label(value)) is not None)
+    total, alone = rows.total(), sum(count == 1 for count in rows.values())
+    if total >= MANY and 2 * alone > total:
+        raise SchemaError(
+            f"Column {name!r} says {len(rows)} different things in {total} rows, {alone} of them in one row alone: "
+            "that is free text or a name, not a class. Name another target, or bring what is rare together."
+        )
+    return "class"
 
 
 def _seems_multi_label(values: list[str]) -> bool:

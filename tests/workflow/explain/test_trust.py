@@ -6,6 +6,7 @@ import pytest
 
 from plait.data.schema import JOINT
 from plait.data.store import Store
+from plait.workflow.explain import unlike
 from plait.workflow.explain.section import CannotSay
 from plait.workflow.explain.trust import answer
 
@@ -143,6 +144,10 @@ def test_rows_unlike_the_learned_ones_are_counted_and_named(subject):
         (80 + 0.05 * (len(subject.test) - 80)) / len(subject.test), abs=0.06
     )
     assert {row["id"] for row in account["furthest"]} <= set(subject.dataset.ids[:80])
+    held = unlike.distances(spread(subject, 80))[2]
+    assert np.mean(held < account["usual"]) == pytest.approx(0.95, abs=0.02)
+    assert all(row["distance"] > account["usual"] for row in account["furthest"])
+    assert any(grid.title.endswith(f"are nearer than {account['usual']:.2f}") for grid in found.grids)
     right = dict(zip(subject.dataset.ids, subject.predicted.argmax(1) == subject.truth, strict=True))
     assert all(row["right"] == right[row["id"]] for row in account["furthest"])
     assert account["furthest"][0]["present"] == ["a", "b", *(["c"] if "c" in account["furthest"][0]["present"] else [])]

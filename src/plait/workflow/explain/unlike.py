@@ -29,6 +29,7 @@ def unlike(subject: Subject) -> tuple[list[str], list[Grid], dict[str, Any]]:
     beyond, ends = 1 - found.fpr95.value, (1 - high, 1 - low)
     refitted = bool(subject.model.info.get("refit"))
     how, outcomes = _outcomes(subject)
+    usual = float(np.quantile(held, 0.95))
     furthest = _furthest(subject, at, distance, how, outcomes)
     grids = [
         Grid(
@@ -37,7 +38,7 @@ def unlike(subject: Subject) -> tuple[list[str], list[Grid], dict[str, Any]]:
             [(ranged(beyond, ends, "accuracy"), str(found.outliers), str(found.inside))],
         ),
         Grid(
-            "The test rows furthest from what it learned",
+            f"The test rows furthest from what it learned; 95 % of the validation rows are nearer than {usual:.2f}",
             ("row", "distance", "it has", *([how.replace("_", " ")] if how else [])),
             [
                 (
@@ -56,6 +57,7 @@ def unlike(subject: Subject) -> tuple[list[str], list[Grid], dict[str, Any]]:
         "further_than_validation": {"auroc": found.auroc.value, "interval": found.auroc.interval},
         "validation_rows": found.inside,
         "test_rows": found.outliers,
+        "usual": usual,
         "furthest": furthest,
     }
     first = _words(beyond, ends, refitted)
