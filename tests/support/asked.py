@@ -38,20 +38,23 @@ RECIPE: dict[str, Any] = {
 def columns(size: int = 360, seed: int = 0) -> dict[str, list[Any]]:
     """b has the cells that a has of the class after; c is noise, and half absent.
 
-    amount: a number that a and b tell too.  kind: three groups, one of them small.
+    amount: a number that a and b tell too.  tags: the label, and one that nothing tells.  kind: three
+    groups, one of them small.
     """
     rng = np.random.default_rng(seed)
     code = rng.integers(0, 3, size)
     centre = 1.6 * np.eye(3, 4)
     cells = {n: centre[(code + k) % 3] + 0.6 * rng.normal(size=(size, 4)) for n, k in (("a", 0), ("b", 1))}
     noise = rng.normal(size=(size, 3))
+    label = [("x", "y", "z")[c] for c in code]
     return {
         **{n: values.tolist() for n, values in cells.items()},
         "c": [v if i % 4 < 2 else None for i, v in enumerate(noise.tolist())],
         "kind": ["few" if i % 30 == 0 else ("one", "other")[i % 2] for i in range(size)],
         "part": [("train", "train", "validation", "test", "test", "test")[i // 4 % 6] for i in range(size)],
-        "label": [("x", "y", "z")[c] for c in code],
+        "label": label,
         "amount": (code + 0.1 * rng.normal(size=size)).tolist(),
+        "tags": [[tag, *["coin"] * heads] for tag, heads in zip(label, rng.integers(0, 2, size), strict=True)],
     }
 
 
@@ -60,8 +63,8 @@ def run(folder: Path, target: str = "label", **slots: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "items.parquet"
     pq.write_table(pa.table(columns()), source)
-    ignore = {"label": "amount", "amount": "label"}[target]
-    fit(source, target, recipe={**RECIPE, **slots}, out=folder / "run", split="part", ignore=[ignore, "kind"])
+    ignore = [other for other in ("label", "amount", "tags", "kind") if other != target]
+    fit(source, target, recipe={**RECIPE, **slots}, out=folder / "run", split="part", ignore=ignore)
     return folder / "run"
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from plait.measures import multi_label
 from plait.measures.trust._donors import of_another_class, permuted
 from plait.measures.trust.dependence import dependence, interference, sensitivity
 
@@ -205,6 +206,21 @@ def test_answers_that_move_at_random_lose_as_their_errors_grow():
     found = sensitivity(weighed(cells, {"a": 1.0, "b": 1.0}), cells["a"], np.ones((2000, 2), bool), "ab")["b"]
     assert found.error.value == pytest.approx(0, abs=1e-9)
     assert found.moved.value == pytest.approx(2 / np.sqrt(np.pi), rel=0.05)
+
+
+def test_labels_lose_what_their_log_loss_rises_by():
+    """A label that its cell decides is said with .9, another one with .5: half of the dealt cells are the other one."""
+    bit = np.random.default_rng(3).integers(0, 2, 4000)
+    truth = np.stack([bit, np.where(np.arange(4000) % 3, bit, np.nan)], 1)
+
+    def predict(sources):
+        return np.stack([np.where(bit[sources["a"]], 0.9, 0.1), np.full(4000, 0.5)], 1)
+
+    off = lambda answers, truth: multi_label.rows(answers, truth)["log_loss"]
+    found = sensitivity(predict, truth, np.ones((4000, 1), bool), "a", off=off)["a"]
+    # ln 9 where it is the other cell, over the labels that are known: both of them in two rows of three.
+    assert found.error.value == pytest.approx(np.log(9) / 2 * (2 / 3 / 2 + 1 / 3), rel=0.05)
+    assert found.moved.value == pytest.approx(0.8 / 2 / 2, rel=0.05)
 
 
 def test_numbers_of_rows_without_the_modality_and_of_groups():

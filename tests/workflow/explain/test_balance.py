@@ -145,6 +145,29 @@ def test_numbers_are_judged_by_how_far_off_they_are(tmp_path):
     assert found.account["probe"][1]["value"] == pytest.approx(off, rel=1e-4)
 
 
+def test_labels_are_judged_by_their_log_loss(tmp_path):
+    subject = asked.subject(asked.run(tmp_path, "tags"))
+    assert subject.about.classes == ("coin", "x", "y", "z")
+    account = answer(subject).plain()["account"]
+    assert account["measure"] == "log_loss"
+    assert max(one["value"] for one in account["shortfall"]) < 0.1
+    # A label is x, y or z in a third of the rows, and coin in half: as good as that without looking.
+    idle = (np.log(2) + 3 * (np.log(3) - 2 / 3 * np.log(2))) / 4
+    assert all(0 < account[of][m]["value"] < idle - 0.2 for of in ("probe", "alone") for m in (0, 1))
+    assert account["probe"][2]["value"] == pytest.approx(idle, abs=0.05)
+    other = asked.changed(subject)
+    with torch.no_grad():
+        for parameter in other.model.network.encoders["b"].parameters():
+            parameter.zero_()
+    found = answer(other)
+    assert found.words[0].startswith("Beside the others, the model learned less of b")
+    # What it makes of b is always the same, so all that can be read off it is how often labels were given.
+    share = subject.encoded.dataset.take(subject.learned).target("tags").values.numpy().mean(0)
+    truth = subject.truth[subject.have[:, 1]]
+    loss = -np.where(truth > 0.5, np.log(share), np.log(1 - share)).mean()
+    assert found.account["probe"][1]["value"] == pytest.approx(loss, rel=1e-3)
+
+
 def test_decisions_that_are_combined_are_read_where_each_is_made(tmp_path):
     subject = asked.subject(asked.run(tmp_path, fusion={"late_average": {}}, projection=None))
     alone, head = subject.model.alone(subject.dataset, "label"), subject.model.network.singles["label"]

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import asked as labels
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ import pytest
 from made import quick, splits
 
 from plait.workflow.evaluate import single_models
+from plait.workflow.explain import interactions
 from plait.workflow.explain.dependence import answer
 from plait.workflow.explain.section import CannotSay
 from plait.workflow.explain.subject import Subject
@@ -281,3 +283,24 @@ def test_equal_seeds_give_equal_plain_sections(subject):
     assert first == second
     assert json.loads(json.dumps(first, allow_nan=False)) == first
     assert first["account"]["classes"] == 3
+
+
+def test_labels_are_told_by_how_far_their_log_loss_rises(tmp_path):
+    subject = labels.subject(labels.run(tmp_path, "tags"))
+    found = answer(subject)
+    account = found.plain()["account"]
+    assert found.words[0].startswith("The model leans most on ")
+    assert "the log loss of a label rises by" in found.words[0]
+    assert {name for name, one in account["reliance"].items() if one["error"]["interval"][0] > 0.05} == {"a", "b"}
+    assert account["reliance"]["c"]["error"]["value"] < 0.05
+    chance, truth = subject.predicted, subject.truth
+    loss = -np.where(truth > 0.5, np.log(chance), np.log(1 - chance)).mean(1)
+    assert account["error_before"]["c"] == pytest.approx(loss[subject.have[:, 2]].mean(), rel=1e-4)
+    single = account["single"]
+    share = subject.model.priors(1)["tags"][0]
+    assert single["measure"] == "log_loss"
+    assert single["unseen"]["value"] == pytest.approx(-np.where(truth > 0.5, np.log(share), np.log(1 - share)).mean())
+    assert single["together"]["value"] == pytest.approx(loss.mean(), rel=1e-4)
+    assert any("how often rows it learned from have each label" in said for said in found.words)
+    with pytest.raises(CannotSay, match="tags has several labels: fit a label by itself to ask"):
+        interactions.answer(subject)

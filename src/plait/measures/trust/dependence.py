@@ -3,8 +3,8 @@
     permutation    the modality's cells are dealt anew among the rows that have it: drop of accuracy, rise of log loss
     swap           a row gets the cell of a row of another class: does the answer move, and to that class
     interference   cells that cannot matter are dealt anew: does the answer move all the same
-    sensitivity    the first and the last, of answers that are numbers: rise of the mean absolute error, and how far
-                   answers move
+    sensitivity    the first and the last, of answers that are off by more or less, such as numbers: rise of the error,
+                   and how far answers move
 
 Nothing is set to zero or noise, which a model has never seen; and a row without the modality stays without it.  Copies
 of a cell must share a group: a permutation among copies changes nothing and would make a modality look useless.
@@ -33,8 +33,10 @@ Array = NDArray[Any]
 Predict = Callable[[Mapping[str, Array]], Array]
 """{modality: [N], the row whose cell stands in each row, -1 where there is none} -> probabilities [N, C].
 
-Of `sensitivity`: -> numbers [N].
+Of `sensitivity`: -> numbers [N], or [N, ...] such as probabilities of several labels.
 """
+Off = Callable[[Array, Array], Array]
+"""Answers [N, ...] and truth [N, ...] -> [N], how far off each answer is."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ class Interference(Accounted):
 
 @dataclass(frozen=True)
 class Sensitivity(Accounted):
-    """Of one modality, over the rows that have it, whose cells are dealt anew; in the unit of the target.
+    """Of one modality, over the rows that have it, whose cells are dealt anew.
 
-    error: rise of the mean absolute error.  moved: mean absolute change of the answer; 0 where it is not looked at.
+    error: rise of the mean error.  moved: mean absolute change of the answer; 0 where it is not looked at.
     """
 
     rows: int
@@ -156,14 +158,20 @@ def sensitivity(
     have: Array,
     names: Sequence[str],
     *,
+    off: Off | None = None,
     groups: Array | None = None,
     repeats: int = 5,
     seed: int = 0,
 ) -> dict[str, Sensitivity]:
-    """`dependence` where the answers are numbers.  truth: [N].  predict is asked 1 + M repeats times."""
-    truth = finite(truth, "truth", None)
+    """`dependence` where answers are off by more or less.  truth: [N]; with `off` [N, ...], as that reads it.
+
+    off: the absolute difference of numbers if None.  predict is asked 1 + M repeats times.
+    """
+    if off is None:
+        truth, off = finite(truth, "truth", None), _apart
     own, together = _sources(have, names, truth, groups)
-    before = finite(predict(own), "what predict gives", len(truth))
+    before = finite(predict(own), "what predict gives", *truth.shape)
+    error = off(before, truth)
     found = {}
     for name, source in own.items():
         rows = np.flatnonzero(source >= 0)
@@ -172,11 +180,15 @@ def sensitivity(
             continue
         lost, moved = [], []
         for dealt in deals(rows, together[rows], repeats, seed, name):
-            after = finite(predict(_given(own, name, rows, dealt)), "what predict gives", len(truth))
-            lost.append((np.abs(after - truth) - np.abs(before - truth))[rows])
-            moved.append(np.abs(after - before)[rows])
+            after = finite(predict(_given(own, name, rows, dealt)), "what predict gives", *truth.shape)
+            lost.append((off(after, truth) - error)[rows])
+            moved.append(np.abs(after - before).reshape(len(truth), -1).mean(1)[rows])
         found[name] = Sensitivity(len(rows), *(_mean(values, together[rows], groups, seed) for values in (lost, moved)))
     return found
+
+
+def _apart(answers: Array, truth: Array) -> Array:
+    return np.asarray(np.abs(answers - truth))
 
 
 def _sources(have: Array, names: Sequence[str], rows: Array, groups: Array | None) -> tuple[dict[str, Array], Array]:

@@ -23,22 +23,22 @@ from .subject import Array, Subject
 from .wording import estimated, level, listed, numbered, ranged, turned
 
 METHOD = (
-    "Held back: a linear model (a classifier, of numbers a ridge regression) is fitted to what the model makes of one "
-    "modality, the others hidden (what its head reads), on the rows that were learned from, its penalty chosen by "
-    "cross-validation with rows that belong together in one fold; test rows judge it, beside a model that was trained "
-    "on this modality alone (its upper bound: Wang et al., arXiv:1905.12681). As one fitted anew may be worse than "
-    "the one that was trained, "
-    "`held back, read anew` has one on either side; a modality is called held back where both differences are shown, "
-    f"on {FEW} test rows or more. Such a shortfall may also come from training that suits the whole and not this part, "
-    "and one interval in twenty misses. `ahead`: the mean probability of the truth over that of each other modality, 1 "
-    "where they are even; it cannot tell a modality that was held back from one that knows little (Peng et al., "
+    "Held back: a linear model (a classifier, of each label if there are several; of numbers a ridge regression) "
+    "is fitted to what the model makes of one modality, the others hidden (what its head reads), on the rows that "
+    "were learned from, its penalty chosen by cross-validation with rows that belong together in one fold; test "
+    "rows judge it, beside a model that was trained on this modality alone (its upper bound: Wang et al., "
+    "arXiv:1905.12681). As one fitted anew may be worse than the one that was trained, `held back, read anew` has "
+    f"one on either side; a modality is called held back where both differences are shown, on {FEW} test rows or "
+    "more. Such a shortfall may also come from training that suits the whole and not this part, and one interval "
+    "in twenty misses. `ahead`: the mean probability of the truth over that of each other modality, 1 where they "
+    "are even; it cannot tell a modality that was held back from one that knows little (Peng et al., "
     "arXiv:2203.15332). Gap of shares: the largest Shapley value of the measure minus the smallest (Xu et al., "
-    "arXiv:2502.10816); never below 0, so that some gap is there by chance. Gradients: of the loss from each modality "
-    "alone, over the rows of a batch that have it, in the parameters that all share (fusion and head), on separate "
-    "batches of learned rows, with the weights as training left them (cosine below 0: a step that helps one harms the "
-    "other; Yu et al., arXiv:2001.06782). That is the end of training, and says nothing of what happened on the way. "
-    "Whether a pair is below 0 is a t-test over the batches, corrected for the pairs (Holm). Intervals resample "
-    "test rows, or for gradients batches, for the models as they are."
+    "arXiv:2502.10816); never below 0, so that some gap is there by chance. Gradients: of the loss from each "
+    "modality alone, over the rows of a batch that have it, in the parameters that all share (fusion and head), on "
+    "separate batches of learned rows, with the weights as training left them (cosine below 0: a step that helps "
+    "one harms the other; Yu et al., arXiv:2001.06782). That is the end of training, and says nothing of what "
+    "happened on the way. Whether a pair is below 0 is a t-test over the batches, corrected for the pairs (Holm). "
+    "Intervals resample test rows, or for gradients batches, for the models as they are."
 )
 
 
@@ -76,7 +76,7 @@ def answer(subject: Subject) -> Section:
 
 def _held_back(subject: Subject) -> tuple[Balance, Balance]:
     """Probes of the model against models of one modality, and against probes of these.  CannotSay without them."""
-    kind, apart = subject.one_answer, subject.singly
+    kind, apart = subject.judged_by_row, subject.singly
     joint = _probed(subject, dict.fromkeys(subject.names, subject.model))
     own = _probed(subject, subject.alone)
     there = [np.isfinite(joint[name][subject.labelled]).reshape(len(subject.labelled), -1).all(1) for name in joint]
@@ -108,7 +108,7 @@ def _probed(subject: Subject, models: Mapping[str, Model]) -> dict[str, Array]:
     made = {
         id(m): (m.alone(learned, subject.target), m.alone(subject.dataset, subject.target)) for m in models.values()
     }
-    shape = (len(subject.dataset), *([len(subject.classes)] if subject.about.kind == "class" else []))
+    shape = (len(subject.dataset), *([len(subject.about.classes)] if subject.about.classes else []))
     out = {}
     for modality in subject.names:
         before, asked = made[id(models[modality])]
@@ -125,10 +125,22 @@ def _probed(subject: Subject, models: Mapping[str, Model]) -> dict[str, Array]:
 
 
 def _read(subject: Subject, features: Array, truth: Array, asked: Array, groups: Array) -> Array:
-    """What a linear model that is fitted to features [l, D] and their truth [l] says of asked [q, D]."""
-    if subject.about.kind == "class":
-        return linear_probe(features, truth, asked, len(subject.classes), groups=groups, seed=subject.seed)
-    return linear_readout(features, truth, asked, groups=groups, seed=subject.seed)
+    """What linear models that are fitted to features [l, D] and their truth [l, ...] say of asked [q, D]."""
+    seed, kind = subject.seed, subject.about.kind
+    if kind == "class":
+        return linear_probe(features, truth, asked, len(subject.classes), groups=groups, seed=seed)
+    if kind == "number":
+        return linear_readout(features, truth, asked, groups=groups, seed=seed)
+    found = np.empty((len(asked), truth.shape[1]))
+    for label, has in enumerate(truth.T):
+        known = ~np.isnan(has)
+        if len(np.unique(groups[known])) >= FEW:
+            codes = has[known].astype(np.int64)
+            found[:, label] = linear_probe(features[known], codes, asked, 2, groups=groups[known], seed=seed)[:, 1]
+        else:
+            # Too few to read it from: how often it is given.
+            found[:, label] = has[known].mean() if known.any() else 0.5
+    return found
 
 
 def _shown(found: Balance, anew: Balance) -> tuple[list[int], list[int]]:

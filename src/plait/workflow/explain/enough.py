@@ -33,6 +33,12 @@ TERMS = {
     "number": _Terms(
         "are less far off", "are further off", "is less far off, by {},", "the mean of the rows it learned from"
     ),
+    "multi_label": _Terms(
+        "are less far off",
+        "are further off",
+        "is less far off, by {},",
+        "how often rows it learned from have each label",
+    ),
 }
 
 

@@ -47,10 +47,14 @@ METHOD = (
 
 
 def answer(subject: Subject) -> Section:
-    """Raises CannotSay on one modality, a target without classes, or where every pair is refused."""
-    names, kind = subject.names, subject.one_answer
+    """Raises CannotSay on one modality, of several labels or times, or where every pair is refused."""
+    names, kind = subject.names, subject.judged_by_row
     if len(names) < 2:
         raise CannotSay("There is one modality, and nothing to complete it.")
+    if kind == "multi_label":
+        raise CannotSay(
+            f"This is asked of one answer a row, and {subject.target} has several labels: fit a label by itself to ask."
+        )
     cells = {name: _cells(subject, name) for name in names}
     truth = _truth(subject)
     asked = _pairs(names, cells, truth, subject.deep)

@@ -67,11 +67,14 @@ class Subject:
         return self.model.targets[self.target]
 
     @property
-    def one_answer(self) -> str:
-        """ "class" or "number", where a row has one answer that is right or off.  CannotSay of any other target."""
+    def judged_by_row(self) -> str:
+        """The target's kind, where a row's answer is right, or off by more or less.  CannotSay of times to an event."""
         kind = self.about.kind
-        if kind not in ("class", "number"):
-            raise CannotSay(f"This is asked of classes and numbers; {self.target} is a target of kind {kind}.")
+        if kind == "survival":
+            raise CannotSay(
+                f"This is asked of classes, numbers and labels; {self.target} is a target of kind {kind}, of which no "
+                "row by itself is right or off."
+            )
         return kind
 
     @property
