@@ -213,6 +213,18 @@ def test_times_are_of_seconds_and_seconds_of_times(check, wrong):
         check({**TIMED, "says": "It takes longer.", **wrong})
 
 
+def test_a_range_for_what_both_are_tuned_by_is_one_for_both(check, monkeypatch):
+    monkeypatch.setattr(nested, "TRIALS", 4)
+    path = "training.optimizer.adamw.lr"
+    account = check(planted(), knobs={path: {"log": [0.02, 0.03]}, "training.clip": {"linear": [0.5, 1.0]}})
+    method, baseline = (account["claims"][0]["search"][arm]["settings"] for arm in ("method", "baseline"))
+    tried = [[dict(said.split("=") for said in settings) for settings in arm[1:4]] for arm in (method, baseline)]
+    assert all(0.02 <= float(settings[path]) <= 0.03 for arm in tried for settings in arm)
+    assert [settings[path] for settings in tried[0]] == [settings[path] for settings in tried[1]]
+    assert all("training.clip" in settings for settings in tried[0])
+    assert not any("training.clip" in settings for settings in tried[1])
+
+
 def test_what_cannot_be_counted_is_said(check):
     with pytest.raises(DataError, match="counts cost/multiply_adds or cost/parameters"):
         check({**COUNTED, "says": "It is fast.", "measure": "test/accuracy", "expect": "higher"})

@@ -98,6 +98,14 @@ def test_every_arm_is_tried_as_often_and_first_as_it_stands(table, scored):
     assert shared == [list(each) for each in found["less"].search.settings]
 
 
+def test_a_knob_of_its_own_takes_the_place_of_a_shared_one(table):
+    one, other = arm(table, "usual"), arm(table, "own", Knob(RATE, "log", 0.02, 0.03))
+    paths = [[knob.path for knob in each.searched] for each in (one, other)]
+    assert paths[0] == paths[1]
+    at = paths[0].index(RATE)
+    assert (one.searched[at].high, other.searched[at].low) == (6e-3, 0.02)
+
+
 def test_the_better_half_goes_on_to_the_other_searches(table, scored):
     scored.formula = lambda said, trial: rate(said)
     found = judge(grounds(table, searches=3), [arm(table, "one")], "test/accuracy", tag=("t",))["one"]

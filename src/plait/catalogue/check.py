@@ -22,6 +22,7 @@ from plait.workflow.defaults import resolve
 from plait.workflow.nested import Arm, Judged, final, judge
 from plait.workflow.prepare import Progress, silent
 from plait.workflow.trials import COUNTS, Outcome, Trial, count, outcome, run_all
+from plait.workflow.tune import knobs_of
 
 from . import gates, verdict
 from .contenders import own_knobs
@@ -197,8 +198,12 @@ def _arms(
 def _set_up(entry: Entry, data: Data, tag: Tag) -> tuple[Ground, list[Arm]]:
     where = ground(data, tag, entry.repeats)
     schema, settings = where.grounds.schema, where.settings
-    method = Arm("method", resolve(schema, entry.recipe, settings), own_knobs(entry))
-    baseline = Arm("baseline", resolve(schema, entry.baseline, settings), seeds=BASELINE_SEEDS[where.made])
+    knobs, plain = own_knobs(entry), resolve(schema, entry.baseline, settings)
+    # A range for what both are tuned by is one for both.
+    both = {knob.path for knob in knobs_of(plain)}
+    shared = tuple(knob for knob in knobs if knob.path in both)
+    method = Arm("method", resolve(schema, entry.recipe, settings), knobs)
+    baseline = Arm("baseline", plain, shared, seeds=BASELINE_SEEDS[where.made])
     return where, [method, baseline]
 
 

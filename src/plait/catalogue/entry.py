@@ -106,7 +106,8 @@ class Entry(_Strict):
     scale: full, or `reduced: what was reduced`.  baseline: a recipe that differs only in the slots the entry is about.
     An entry without either is a measure, whose claims say by what function they are asked.
     disabled: how the mechanism is turned off; None where the arms are built differently.
-    knobs: {setting: where it is searched} of what the method alone has, beside what all recipes are tuned by.
+    knobs: {setting: where it is searched} of what the method alone has, beside what all recipes are tuned by; of one of
+    these it is another range, for both arms.
     repeats: of the folds on real rows.
     """
 

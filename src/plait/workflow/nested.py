@@ -53,9 +53,9 @@ class Grounds:
 
 @dataclass(frozen=True)
 class Arm:
-    """A recipe that is tuned.  knobs: its own, beside those that all recipes have.  seeds: final models of each unit.
+    """A recipe that is tuned.  knobs: its own, beside those that all recipes have, or in their place.
 
-    modalities: those that it sees; None: all.
+    seeds: final models of each unit.  modalities: those that it sees; None: all.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Arm:
     @property
     def searched(self) -> list[Knob]:
         """All of its knobs."""
-        return [*knobs_of(self.recipe), *self.knobs]
+        return list({knob.path: knob for knob in (*knobs_of(self.recipe), *self.knobs)}.values())
 
 
 Scores = np.ndarray[Any, np.dtype[np.float64]]
