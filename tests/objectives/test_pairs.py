@@ -238,3 +238,11 @@ def test_a_temperature_may_change_in_a_recipe_and_is_never_below_zero() -> None:
     for wrong in ([0.05, 0.0], [0.1, 0.2, 0.3]):
         with pytest.raises(RecipeError, match="temperature"):
             configure("objectives", "info_nce", {"temperature": wrong})
+
+
+def test_the_temperature_at_the_end_is_told() -> None:
+    learned = InfoNCE()
+    with torch.no_grad():
+        learned.log_scale.fill_(math.log(1 / 0.2))
+    for objective, ended in ((learned, 0.2), (InfoNCE(temperature=0.3), 0.3), (InfoNCE(temperature=(0.1, 0.5)), 0.5)):
+        assert objective.figures() == {"temperature": pytest.approx(ended)}

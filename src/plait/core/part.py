@@ -158,6 +158,13 @@ class Part(nn.Module):
     def observe(self, meter: Meter) -> None:
         """End of an epoch: look at the meter."""
 
+    def figures(self) -> dict[str, float]:
+        """Numbers that it came to and that a reader of the finished run may ask for, such as a temperature.
+
+        For parts that the model is not saved with; asked once, after the last stage.
+        """
+        return {}
+
 
 class Encoder(Part):
     """Cells of one modality -> Tokens.  kinds: the kinds of modality that it takes; kind: the one that it has.

@@ -38,3 +38,7 @@ class Tempered(Objective):
             return self.log_scale.new_tensor(1 / (first + (last - first) * clock.progress))
         scale = self.log_scale.exp()
         return scale.clamp_max(100) if self.temperature == "learned" else scale
+
+    def figures(self) -> dict[str, float]:
+        """The temperature at the end."""
+        return {"temperature": float(1 / self.scale(Clock(progress=1.0)).detach())}

@@ -77,7 +77,7 @@ class Choices:
 
 @dataclass
 class Trained:
-    """The fitted network with its best weights, and how it came to them."""
+    """The fitted network with its best weights, and how it came to them.  figures: of each part, `Part.figures`."""
 
     network: Network
     best: dict[str, Any]
@@ -85,6 +85,7 @@ class Trained:
     steps: int
     seconds: float
     history: list[dict[str, Any]] = field(default_factory=list)
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 Watch = Callable[[dict[str, Any]], None]
@@ -151,6 +152,7 @@ def run(
     epochs: list[int] = saved["epochs"] if saved else []
     steps = 0
     best: dict[str, Any] = {}
+    figures: dict[str, dict[str, float]] = {}
     for number, (stage, parts) in enumerate(stages):
         if number < first:
             continue
@@ -160,13 +162,13 @@ def run(
         loop = _Loop(network, parts, stage, data(stage), judge, seed, steps, epochs, saved, watched)
         saved = None
         loop.run(history, folder, watch, None if choices is None else choices.epochs[number])
-        steps, best = loop.clock.step, loop.best
+        steps, best, figures = loop.clock.step, loop.best, loop.figures()
         epochs = [*epochs, best["epoch"] + 1 if best else loop.clock.epoch]
     if choices is None:
         choices = Choices(tuple(epochs), loop.settle())
     else:
         network.load_tensors(network.state_dict() | choices.tensors)
-    return Trained(network, best, choices, steps, time.perf_counter() - began, history)
+    return Trained(network, best, choices, steps, time.perf_counter() - began, history, figures)
 
 
 def planned(recipe: Recipe) -> tuple[int, ...] | None:
@@ -343,6 +345,10 @@ class _Loop:
             for name, tensor in after.items()
             if name not in before or not torch.equal(tensor, before[name])
         }
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Of the parts that the network is saved without."""
+        return {str(place): found for place, part in self.step.parts() if (found := part.figures())}
 
     def _stalled(self) -> bool:
         patience = self.settings.early_stopping

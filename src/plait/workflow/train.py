@@ -118,7 +118,7 @@ def train(
 
     def model_of(network: Network, learned: np.ndarray, refit: bool) -> Model:
         priors = _priors(encoded.dataset.take(learned), table.schema)
-        info = {"seed": seed, "versions": versions(), "best": first.best, "refit": refit}
+        info = {"seed": seed, "versions": versions(), "best": first.best, "refit": refit, "figures": first.figures}
         return Model(network, recipe, table.schema, priors, info, cache)
 
     began = time.perf_counter()

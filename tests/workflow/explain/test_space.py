@@ -194,7 +194,7 @@ def test_a_temperature_is_to_rise_from_where_it_is_and_the_setting_exists(subjec
     schema = subject.model.schema
     subject.model.recipe = resolve(schema, None, ("objectives.info_nce.temperature=0.3",))
     found = answer(planted(subject, shifted))
-    assert found.account["temperatures"] == {"objectives.info_nce.temperature": 0.3}
+    assert found.account["temperatures"]["objectives.info_nce.temperature"]["asked"] == 0.3
     said = next(said for said in found.words if "--set" in said)
     assert "(it was 0.3)" in said
     setting = said.partition("--set '")[2].partition("'")[0]
@@ -204,6 +204,15 @@ def test_a_temperature_is_to_rise_from_where_it_is_and_the_setting_exists(subjec
     assert configure("objectives", "info_nce", {"temperature": given}).temperature == (0.3, 1.5)
     subject.model.recipe = advised
     assert "--set" not in " ".join(answer(planted(subject, shifted)).words)
+
+
+def test_the_temperature_that_was_learned_is_kept_with_the_run_and_told(subject):
+    ended = subject.model.info["figures"]["objectives.info_nce"]["temperature"]
+    assert 0.01 <= ended != pytest.approx(0.07, rel=1e-6)
+    found = answer(planted(subject, shifted))
+    said = {"asked": "learned", "ended": ended}
+    assert found.account["temperatures"]["objectives.info_nce.temperature"] == said
+    assert any(f"(it was learned, from 0.07 to {ended:.2g})" in words for words in found.words)
 
 
 def test_without_an_objective_that_has_a_temperature_none_is_advised(subject):

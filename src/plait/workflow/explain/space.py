@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from plait.core.component import arguments_of, find
-from plait.core.recipe import Recipe
 from plait.data.schema import JOINT
 from plait.measures.bootstrap import Interval
 from plait.measures.space.effective_rank import EffectiveRank
@@ -18,7 +17,7 @@ from plait.report.figures import clouds, forest
 from plait.report.words import DASH
 
 from ..evaluate import GALLERY
-from ..model import Embeddings
+from ..model import Embeddings, Model
 from .explain import QUESTIONS
 from .section import CannotSay, Drawing, Grid, Section
 from .space_measured import LEAST, K, Moved, Pair, moved_to_one_middle, one_point, pairs_of, ranks_of
@@ -59,8 +58,8 @@ def answer(subject: Subject) -> Section:
         raise CannotSay(f"No two modalities are found together in {LEAST} test rows: too few to say how they lie.")
     ranks = ranks_of(subject, usable)
     moved = moved_to_one_middle(subject, usable) if pairs else []
-    settings = _settings(subject.model.recipe)
-    said = words(pairs, few, collapsed, ranks, moved, settings, subject.seed)
+    temperatures = _temperatures(subject.model)
+    said = words(pairs, few, collapsed, ranks, moved, temperatures, subject.seed)
     drawings = []
     if pairs:
         drawings.append(_drawing(usable, pairs, subject.seed))
@@ -89,18 +88,25 @@ def answer(subject: Subject) -> Section:
             }
             for one in moved
         },
-        "temperatures": settings,
+        "temperatures": temperatures,
     }
     return Section("space", QUESTIONS["space"], said, drawings, _grids(pairs, ranks, moved), METHOD, account)
 
 
-def _settings(recipe: Recipe) -> dict[str, Any]:
-    """{place in the recipe: temperature} of objectives whose temperature can be learned."""
+def _temperatures(model: Model) -> dict[str, dict[str, Any]]:
+    """{place in the recipe: {asked, ended}} of objectives whose temperature can be learned.
+
+    ended: what it was at the end of training; None of a run that did not keep it.
+    """
     out = {}
-    for name, given in recipe.objectives.items():
+    ended = model.info.get("figures", {})
+    for name, given in model.recipe.objectives.items():
         known = arguments_of(find("objectives", given.get("use", name)))
         if known.get("temperature", ("", None))[1] == "learned":
-            out[f"objectives.{name}.temperature"] = given.get("temperature", "learned")
+            out[f"objectives.{name}.temperature"] = {
+                "asked": given.get("temperature", "learned"),
+                "ended": ended.get(f"objectives.{name}", {}).get("temperature"),
+            }
     return out
 
 

@@ -25,10 +25,10 @@ def words(
     collapsed: Sequence[str],
     ranks: Mapping[str, EffectiveRank],
     moved: Sequence[Moved],
-    settings: Mapping[str, Any],
+    temperatures: Mapping[str, Mapping[str, Any]],
     seed: int,
 ) -> list[str]:
-    """few: {pair: its rows}, too few.  collapsed: modalities in one point.  settings: temperatures of the recipe."""
+    """few: {pair: its rows}, too few.  collapsed: modalities in one point.  temperatures: {place: {asked, ended}}."""
     said = [*_regions(pairs, bool(few)), *_collapsed(collapsed), *_alike(pairs), *_dimensions(ranks)]
     if moved:
         said += _moving(moved, seed)
@@ -36,7 +36,7 @@ def words(
         said.append(
             "Whether moving them together helps cannot be said: the rows learned from are too few, or not at hand."
         )
-    return [*said, *_to_try(settings, pairs), *_too_few(few)]
+    return [*said, *_to_try(temperatures, pairs), *_too_few(few)]
 
 
 def _regions(pairs: Sequence[Pair], others: bool) -> list[str]:
@@ -150,13 +150,15 @@ def _moving(moved: Sequence[Moved], seed: int) -> list[str]:
     return [f"{said} Of {len(moved)} kinds of search, {up} were shown to improve and {down} to worsen."]
 
 
-def _to_try(settings: Mapping[str, Any], pairs: Sequence[Pair]) -> list[str]:
-    fixed = {place: now for place, now in settings.items() if not isinstance(now, list | tuple)}
-    if not fixed or not any(pair.apart and pair.distant for pair in pairs):
+def _to_try(temperatures: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair]) -> list[str]:
+    steady = {place: now for place, now in temperatures.items() if not isinstance(now["asked"], list | tuple)}
+    if not steady or not any(pair.apart and pair.distant for pair in pairs):
         return []
-    place, now = next(iter(fixed.items()))
-    first = COLD if now == "learned" else now
-    kept = "it was learned, and a saved model does not keep it" if now == "learned" else f"it was {now:g}"
+    place, now = next(iter(steady.items()))
+    learned = now["asked"] == "learned"
+    first = COLD if learned else now["asked"]
+    ended = "" if now["ended"] is None else f", from {COLD:g} to {now['ended']:.2g}"
+    kept = f"it was learned{ended}" if learned else f"it was {first:g}"
     return [
         f"To try in a new fit: a temperature that rises ({kept}), by --set '{place}=[{first:g}, {RISE * first:g}]'. On "
         "made data it left a smaller gap and found no less (plait catalogue show gap_temperature_and_swapping); its "
