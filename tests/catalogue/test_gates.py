@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import grounded
 import numpy as np
@@ -11,6 +12,7 @@ from plait.catalogue.check import failing
 from plait.catalogue.entry import Entry
 from plait.catalogue.gates import Gate
 from plait.catalogue.grounds import ground
+from plait.catalogue.results import Results
 from plait.workflow.defaults import resolve
 from plait.workflow.nested import Judged, Searched
 from plait.workflow.trials import Outcome
@@ -155,6 +157,20 @@ def test_sound_trainings_pass_and_so_do_those_where_no_epoch_is_picked():
 )
 def test_headroom_is_twice_the_margin_and_ten_groups(value, better, discordant, bounded, passed):
     assert gates.headroom(value, 0.02, discordant, better, bounded).passed is passed
+
+
+def test_two_baselines_of_other_seeds_differ_by_less_in_19_of_20_cases():
+    """Five folds of three seeds, by which the spread is estimated, and two new baselines of as many."""
+    rng, times = np.random.default_rng(0), 4000
+    ground = SimpleNamespace(made=False)
+    inside = 0
+    for _ in range(times):
+        folds = rng.normal(size=5)[:, None]
+        seen, one, other = (folds + 0.01 * rng.normal(size=(5, 3)) for _ in range(3))
+        finals = [[SimpleNamespace(value=value) for value in fold] for fold in seen]
+        noise = Results(ground, {"baseline": Judged(None, finals)}).noise("baseline")
+        inside += abs(one.mean() - other.mean()) < noise
+    assert inside / times == pytest.approx(0.95, abs=0.012)
 
 
 @pytest.mark.parametrize(("noise", "passed"), [(0.019, True), (0.02, False), (float("nan"), False), (None, None)])

@@ -149,8 +149,8 @@ def headroom(value: float, margin: float, discordant: int, better: str, bounded:
 def self_null(noise: float | None, margin: float) -> Gate:
     """The baseline against itself with other seeds differs by less than what counts as a difference.
 
-    noise: 1.96 standard errors of the difference of two such baselines; None where each unit has a seed and data of its
-    own.
+    noise: what the difference of two such baselines stays below in 19 of 20 cases; None where each unit has a seed and
+    data of its own.
     """
     if noise is None:
         return Gate(None, "each draw has a seed of its own, so the interval says it")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from plait.workflow.nested import Judged
 
@@ -74,12 +75,13 @@ class Results:
         return found if self.ground.made else len(np.unique(self.ground.groups[differs]))
 
     def noise(self, arm: str) -> float | None:
-        """By how much an arm may well differ from itself with other seeds: 1.96 standard errors, sqrt(2) s / sqrt(U S).
+        """By how much an arm may well differ from itself with other seeds: t(.975, U (S - 1)) sqrt(2) s / sqrt(U S).
 
         None of a made table: each draw has a seed of its own, so the interval has it already.
         """
         if self.ground.made:
             return None
         finals = self.judged[arm].finals
+        units, seeds = len(finals), len(finals[0])
         spread = np.mean([np.var([outcome.value for outcome in unit], ddof=1) for unit in finals])
-        return float(1.96 * np.sqrt(2 * spread / (len(finals) * len(finals[0]))))
+        return float(stdtrit(units * (seeds - 1), 0.975) * np.sqrt(2 * spread / (units * seeds)))
