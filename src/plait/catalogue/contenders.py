@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from plait.core.errors import DataError, PlaitError, RecipeError
 from plait.core.random import key
-from plait.data.copies import copies
+from plait.data.copies import copies, left_out
 from plait.data.schema import Schema
 from plait.data.splits import split as split_rows
 from plait.data.table import Table
@@ -183,7 +183,8 @@ def _groups(table: Table, k: int) -> tuple[Array, list[str]]:
     """-> [N] codes of rows that belong together, and what was not looked at."""
     column = table.schema.group
     also = [] if column is None else [[None if v in (None, "") else v for v in table.column(column).to_pylist()]]
-    return copies(table, k, also)
+    groups, few = copies(table, k, also)
+    return groups, left_out(few)
 
 
 def _moments(table: Table, column: str) -> Array:

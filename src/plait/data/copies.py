@@ -19,30 +19,36 @@ PAIR = 2
 
 
 def copies(table: Table, parts: int = PARTS, also: Iterable[Sequence[Any]] = ()) -> tuple[Array, list[str]]:
-    """int64 [N]: rows get the same number if equal cells join them, as in `equal_groups`; and what was not looked at.
+    """int64 [N]: rows get the same number if equal cells join them, as in `equal_groups`; and the modalities left out.
 
     Where that joins more than one of `parts` parts of the rows, cells are no copies but few values, such as the same
     question asked of many pictures: the modality with the most equal ones joins nothing then, and so on.
     """
     also = list(also)
     kept = [name for name, modality in table.schema.modalities.items() if modality.kind != "tabular"]
-    notes = []
+    few = []
     most = max(len(table) / parts, PAIR, _largest(equal_groups(table, [], also)))
     while _largest(joined := equal_groups(table, kept, also)) > most:
         worst = max(kept, key=lambda name: _largest(equal_groups(table, [name])))
         kept.remove(worst)
-        notes.append(
-            f"Equal cells of {worst} join too many rows to be copies, so they hold no rows together. Where rows belong "
-            "together all the same, let a group column say it."
-        )
-    return joined, notes
+        few.append(worst)
+    return joined, few
 
 
 def witnesses(table: Table) -> tuple[Array, list[str]]:
     """int64 [N]: rows with the same number are one witness, by the table's group column, or as copies where it has none
-    -> and what was not looked at."""
+    -> and the modalities that this left out."""
     given = given_groups(table)
     return copies(table) if given is None else (given, [])
+
+
+def left_out(few: Iterable[str]) -> list[str]:
+    """What is said of the modalities that were left out."""
+    return [
+        f"Equal cells of {name} join too many rows to be copies, so they hold no rows together. Where rows belong "
+        "together all the same, let a group column say it."
+        for name in few
+    ]
 
 
 def _largest(groups: Array) -> int:

@@ -18,6 +18,8 @@ from plait.core.errors import CellError
 
 from ._cells import is_text
 from ._labels import as_label
+from .copies import copies
+from .duplicates import duplicates
 from .schema import Target
 from .table import Table
 
@@ -29,6 +31,8 @@ GIVEN_AWAY = 0.98
 """Share of held-out rows whose target one column gives, from which it is suspicious."""
 TESTED = 20
 """Test rows below which a figure says next to nothing."""
+TORN = 0.05
+"""Share of the validation and test rows with a cell that another part has, above which it is a warning."""
 BINS = 32
 UNKNOWN = 0.3
 """Share of a text that a tokenizer does not know from which it is a warning."""
@@ -60,13 +64,35 @@ def health(
         found += _given_away(table, name)
         found += _named_in_paths(table, name, target)
     if splits is not None:
-        found += few_to_test(table, splits["test"])
+        found += doubts(table, splits)
     if unknown_rate is not None:
         found += _unknown(table, unknown_rate)
     return found
 
 
-def few_to_test(table: Table, test: Array) -> Iterator[Finding]:
+def doubts(table: Table, splits: Mapping[str, Array]) -> Iterator[Finding]:
+    """Why figures on the test rows say little, or flatter.  splits: as `split` gives them, or `test` alone."""
+    yield from _few_to_test(table, splits["test"])
+    if "train" in splits:
+        yield from _torn(table, splits)
+
+
+def _torn(table: Table, splits: Mapping[str, Array]) -> Iterator[Finding]:
+    """Copies on both sides of a split; not of cells of few values, which every part has."""
+    judged = len(splits["validation"]) + len(splits["test"])
+    found = {name: one.across for name, one in duplicates(table, splits).items() if one.across > TORN * judged}
+    few = copies(table)[1] if found else []
+    for name, across in found.items():
+        if name not in few:
+            yield Finding(
+                "torn_copies",
+                name,
+                f"{across} of the {judged} validation and test rows have a cell of {name} that another part has, too: "
+                "figures may flatter. If that makes rows one thing, name the column that says so with --group",
+            )
+
+
+def _few_to_test(table: Table, test: Array) -> Iterator[Finding]:
     """Whether so few rows, or rows with a label, are there to test on that no figure says anything."""
     of = {"": len(test)}
     for name in table.schema.targets:

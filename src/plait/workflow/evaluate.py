@@ -17,10 +17,10 @@ import numpy as np
 from plait.core.assemble import encoder_for
 from plait.core.errors import DataError, MissingExtra, RecipeError, RunError
 from plait.core.plain import plain
-from plait.data.copies import witnesses
+from plait.data.copies import left_out, witnesses
 from plait.data.dataset import Dataset
 from plait.data.duplicates import equal_groups
-from plait.data.health import few_to_test
+from plait.data.health import doubts
 from plait.data.schema import JOINT
 from plait.data.table import Table
 from plait.measures import calibration, presence, retrieval, scores
@@ -101,7 +101,7 @@ def evaluate(
         except (RunError, RecipeError) as error:
             notes.append(f"No single-modality models: {error}")
     found = assess(model, table, encoded, test, alone, seed, own)
-    found.notes += notes + few_notes(table, test)
+    found.notes += notes + doubt_notes(table, splits or {"test": test})
     found.notes += [
         f"No row has a label in {name!r} that the model knows: nothing is said about it."
         for name, rows in found.labelled.items()
@@ -135,7 +135,7 @@ def assess(
 ) -> Evaluation:
     """The figures on the rows `test` of cells that are already stored.  alone: single-modality models."""
     dataset = encoded.dataset.take(test)
-    groups, notes = witnesses(table.take(test))
+    groups, few = witnesses(table.take(test))
     companies = [p for p in presence.subsets(model.names, seed) if _having(dataset, p).any()]
     everything = tuple(model.names)
     rest = {name: tuple(n for n in everything if n != name) for name in everything if len(everything) > 1}
@@ -143,7 +143,7 @@ def assess(
     every_row = np.ones(len(dataset), bool)
     labelled = {name: len(dataset.target(name)) for name in model.targets}
     found = Evaluation(len(test), own, labelled)
-    found.notes += notes
+    found.notes += left_out(few)
     found.test, found.intervals, _ = _figures(model, decisions[everything], dataset, every_row, groups, seed)
 
     @functools.cache
@@ -272,9 +272,9 @@ def overlap(model: Model, table: Table) -> list[str]:
     return [f"{same} of {len(table)} rows have exactly the cells of a training row: figures on them flatter."]
 
 
-def few_notes(table: Table, test: np.ndarray) -> list[str]:
-    """What is said where there are few rows to test on."""
-    return [f"{finding.message[0].upper()}{finding.message[1:]}." for finding in few_to_test(table, test)]
+def doubt_notes(table: Table, splits: Mapping[str, np.ndarray]) -> list[str]:
+    """What is said where figures on the test rows say little, or flatter.  splits: of other rows, `test` alone."""
+    return [f"{finding.message[0].upper()}{finding.message[1:]}." for finding in doubts(table, splits)]
 
 
 def _contents(table: Table) -> Counter[bytes]:

@@ -24,7 +24,7 @@ from plait.training.checkpoint import WEIGHTS
 from plait.training.runs import CONFIG, read_config
 
 from .defaults import resolve
-from .evaluate import few_notes
+from .evaluate import doubt_notes
 from .model import Begun
 from .prepare import Progress, encode, silent
 from .run import EVALUATION, FIT, again, begin, forget, locked, read_splits, versions, write_json, write_splits
@@ -91,7 +91,7 @@ def fit(
             if folder is not None and not resume and not (folder / loop.CHECKPOINT).exists():
                 forget(folder)
             raise
-        fitted.warnings += few_notes(table, rows["test"])
+        fitted.warnings += doubt_notes(table, rows)
         fitted.seconds["total"] = time.perf_counter() - began
         if folder is None:
             fitted.model.begun = Begun(table.fingerprint(), len(table), fitted.splits)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from plait.core.errors import DataError, MissingExtra, RecipeError, RunError, nearest
+from plait.data.copies import left_out
 
-from ..evaluate import few_notes, overlap, single_models
+from ..evaluate import doubt_notes, overlap, single_models
 from ..model import Model
 from ..prepare import Progress, silent
 from ..report import write_from
@@ -105,7 +106,7 @@ def _subject(
         test, learned = np.arange(len(table)), np.zeros(0, np.int64)
         notes.append("These are other rows than the run's own: nothing that needs the rows it learned from is said.")
         notes += overlap(model, table)
-    notes += few_notes(table, test)
+    notes += doubt_notes(table, splits or {"test": test})
     if not len(test):
         raise DataError("There are no test rows. Give some: plait explain RUN DATA.")
     encoded = model.encode(table, progress)
@@ -118,7 +119,7 @@ def _subject(
     if by is not None:
         table.column(by)
     subject = Subject(model, table, encoded, test, learned, alone, deep, by, seed, progress)
-    return subject, [*notes, *subject.not_copies], splits is not None
+    return subject, [*notes, *left_out(subject.few_values)], splits is not None
 
 
 def _keep(folder: Path, explanation: Explanation, subject: Subject) -> None:

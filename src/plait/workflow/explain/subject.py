@@ -110,8 +110,8 @@ class Subject:
         return self._witnesses[0]
 
     @property
-    def not_copies(self) -> list[str]:
-        """Whose equal cells hold no test rows together, as there are too many."""
+    def few_values(self) -> list[str]:
+        """Modalities whose equal cells hold no test rows together, as there are too many."""
         return self._witnesses[1]
 
     @cached_property
