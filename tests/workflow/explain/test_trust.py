@@ -253,6 +253,23 @@ def test_numbers_whose_errors_are_alike_are_not_told_apart(number):
     assert not any("than on the others" in word for word in answer(told(number, number.truth + off)).words)
 
 
+def test_labels_that_the_model_doubts_are_listed_the_most_suspicious_first(subject):
+    """It is .8 sure of every label but three, and surer the other way of one than of the other two."""
+    right, confidence = np.ones(len(subject.truth), bool), np.full(len(subject.truth), 0.8)
+    wrong = [7, 30, 51]
+    right[wrong], confidence[wrong] = False, [0.85, 0.95, 0.9]
+    found = answer(told(subject, stated(subject.truth, right, confidence)))
+    account = found.account["doubted"]
+    assert account["rows"] == len(subject.truth)
+    assert [row["id"] for row in account["found"]] == [subject.dataset.ids[subject.labelled[i]] for i in (30, 51, 7)]
+    first = account["found"][0]
+    assert (first["of_said"], first["of_label"]) == pytest.approx((0.95, 0.025))
+    assert first["label"] == subject.classes[subject.truth[30]] != first["said"]
+    assert said(found, f"3 of the {len(subject.truth)} labels of test rows look wrong to it, which are listed")
+    whole = answer(told(subject, stated(subject.truth, np.ones(len(subject.truth), bool), np.full(len(right), 0.8))))
+    assert said(whole, f"None of the {len(subject.truth)} labels of test rows looks wrong to it.")
+
+
 def test_no_answer_without_labels_or_a_space(subject):
     other = asked.changed(subject)
     other.model.network.projection = None

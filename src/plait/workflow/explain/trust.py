@@ -20,6 +20,7 @@ from plait.report.words import DASH, FEW, amount, name
 
 from .alike import METHOD as ALIKE
 from .alike import alike
+from .doubted import doubted
 from .explain import QUESTIONS
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Array, Subject
@@ -289,6 +290,7 @@ PARTS: dict[str, Callable[[Subject], Part]] = {
     "having": _having,
     "signs": _signs,
     "unlike": _unlike,
+    "doubted": doubted,
     "groups": _alike,
 }
 
