@@ -9,6 +9,7 @@ from plait.core.errors import CellError, DataError, SchemaError
 from plait.data import _cells
 from plait.data.read import read
 from plait.data.schema import Modality, Schema, Target
+from plait.data.table import Table
 
 
 def test_paths_that_may_and_may_not_be_followed(tmp_path):
@@ -294,6 +295,24 @@ def test_take_keeps_cells_ids_labels_and_quarantine():
         table.take([3, 7])
     with pytest.raises(SchemaError, match="no column 'agee'"):
         table.column("agee")
+
+
+def test_taken_rows_know_the_keys_that_were_read(monkeypatch):
+    source = {
+        "note": ["one", None, "two", "one", "three"],
+        "size": [[1.0, 2.0], [1.0, 2.0], [3.0, 4.0], None, [5.0, 6.0]],
+    }
+    rows = [4, 0, 0, 1, 3]
+    fresh = read(source, kinds={"note": "text"}).take(rows)
+    table = read(source, kinds={"note": "text"})
+    for name in source:
+        table.keys(name)
+    monkeypatch.setattr(Table, "key", None)
+    taken = table.take(rows)
+    found = {name: taken.keys(name) for name in source}
+    monkeypatch.undo()
+    for name, (present, keys) in found.items():
+        assert [present.tolist(), keys.tolist()] == [part.tolist() for part in fresh.keys(name)]
 
 
 def test_the_fingerprint_follows_content_and_nothing_else(tmp_path):

@@ -122,6 +122,12 @@ class Table:
         ids = self.ids
         taken._ids = _unique([ids[row] for row in rows.tolist()])
         taken._duplicate_ids = self._duplicate_ids
+        place = np.empty(len(self), np.int64)
+        for name, (present, keys) in self._keys.items():
+            place.fill(-1)
+            place[present] = np.arange(len(present))
+            chosen = place[rows]
+            taken._keys[name] = np.flatnonzero(chosen >= 0), keys[chosen[chosen >= 0]]
         return taken
 
     def with_column(self, name: str, values: Sequence[Any]) -> Table:
