@@ -146,7 +146,7 @@ def test_turned_off_it_is_the_baseline_bit_for_bit_and_turned_on_it_is_not(name)
 
 
 def test_its_knobs_can_be_set_and_the_default_lies_inside(entry):
-    assert not set(entry.knobs) & {knob.path for knob in KNOBS}
+    shared = {knob.path for knob in KNOBS}
     rows = small(entry) if entry.knobs else None
     for path, searched in entry.knobs.items():
         ends = searched.log or searched.linear
@@ -160,4 +160,5 @@ def test_its_knobs_can_be_set_and_the_default_lies_inside(entry):
             assert found.count(plain) <= 1
         else:
             assert plain not in found
-            assert ends[0] < (default if isinstance(default, float | int) else 1) < ends[1]
+            # Another range for what all are tuned by is there because theirs, around the default, ends too early.
+            assert path in shared or ends[0] < (default if isinstance(default, float | int) else 1) < ends[1]
