@@ -103,3 +103,10 @@ def test_clouds_name_each_set_and_mark_its_middle():
     for i, name in enumerate(points):
         # Its points, its middle, and its mark in the legend.
         assert svg.count(f"fill: {'var(--accent, #0072b2)' if i == 0 else '#d55e00'}") >= len(points[name]) + 2
+
+
+def test_intervals_are_told_with_the_decimals_that_their_width_has_a_use_for():
+    rows = [("fine", (0.000488, (-0.000297, 0.00138)), ""), ("coarse", (12345.6, (10999.9, 14000.2)), "")]
+    said = re.findall(r"<text[^>]*>([^<]*)<", figures.forest(rows, "log_loss", 0.0))
+    assert said[-3].split() == ["0.0005", "-0.0003", "to", "0.0014"]
+    assert said[-1].split() == ["12,346", "11,000", "to", "14,000"]

@@ -8,6 +8,7 @@ Text stays text, in the reader's font.  Equal input gives equal text.  Colours a
 from __future__ import annotations
 
 import functools
+import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -192,8 +193,12 @@ def forest(
         if points:
             ends = "" if between is None else f"{between[0]:.1f} to {between[1]:.1f}"
             said = f"{value:.1f}{GAP}{ends}"
-        else:
+        elif is_share(measure) or between is None or not 0 < between[1] - between[0] < math.inf:
             said = f"{number(value, measure)}{GAP}{interval(between, measure)}"
+        else:
+            # As many decimals as its width has a use for, or long numbers run out of the figure.
+            digits = max(0, 1 - math.floor(math.log10(between[1] - between[0])))
+            said = f"{value:,.{digits}f}{GAP}{between[0]:,.{digits}f} to {between[1]:,.{digits}f}"
         axes.text(1.04, line, said, ha="left", va="center", size=7.5, color=MUTED, transform=row)
     axes.set(ylim=(len(rows) - 0.4, -0.6), yticks=[])
     axes.spines["left"].set_visible(False)
