@@ -8,7 +8,6 @@ Text stays text, in the reader's font.  Equal input gives equal text.  Colours a
 from __future__ import annotations
 
 import functools
-import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from plait.core.extras import need
 
-from .words import FEW, SPACE, defined, ends, interval, is_share, name, number
+from .words import FEW, SPACE, decimals, defined, ends, interval, is_share, name, number
 
 INK, MUTED, LINE = "#1f2933", "#5f6b7a", "#dde2e8"
 FUSED, SINGLE, THIRD = "#0072b2", "#d55e00", "#009e73"
@@ -193,11 +192,9 @@ def forest(
         if points:
             ends = "" if between is None else f"{between[0]:.1f} to {between[1]:.1f}"
             said = f"{value:.1f}{GAP}{ends}"
-        elif is_share(measure) or between is None or not 0 < between[1] - between[0] < math.inf:
+        elif is_share(measure) or between is None or (digits := decimals(*between)) is None:
             said = f"{number(value, measure)}{GAP}{interval(between, measure)}"
         else:
-            # As many decimals as its width has a use for, or long numbers run out of the figure.
-            digits = max(0, 1 - math.floor(math.log10(between[1] - between[0])))
             said = f"{value:,.{digits}f}{GAP}{between[0]:,.{digits}f} to {between[1]:,.{digits}f}"
         axes.text(1.04, line, said, ha="left", va="center", size=7.5, color=MUTED, transform=row)
     axes.set(ylim=(len(rows) - 0.4, -0.6), yticks=[])

@@ -64,6 +64,12 @@ def number(value: Any, measure: str = "", digits: int = 1) -> str:
     return f"{value:.2f}" if 0.1 <= abs(value) < 10 else f"{value:.3g}"
 
 
+def decimals(low: float, high: float) -> int | None:
+    """As many as an interval of this width has a use for; None where it has no width, or no end."""
+    width = high - low
+    return max(0, 1 - math.floor(math.log10(width))) if 0 < width < math.inf else None
+
+
 def amount(value: float, measure: str) -> str:
     """A difference of a measure: shares of rows in points."""
     return f"{100 * value:.1f} points" if is_share(measure) else f"{value:.3g} {name(measure)}"

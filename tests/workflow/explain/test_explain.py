@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from plait.core.errors import DataError, RecipeError, RunError, SchemaError
+from plait.measures.estimate import Estimate
 from plait.workflow.explain.explain import QUESTIONS, explain
 from plait.workflow.explain.section import CannotSay
-from plait.workflow.explain.wording import ranged
+from plait.workflow.explain.wording import between, ranged
 from plait.workflow.model import Model
 
 
@@ -121,6 +122,15 @@ def test_values_are_right_or_wrong_of_the_labelled_rows(subject):
 def test_nothing_has_no_sign():
     assert ranged(-1e-9, (-0.0004, 0.0004), "accuracy") == "0.0 [0.0, 0.0]"
     assert ranged(-0.012, (-0.02, -0.0), "accuracy") == "-1.2 [-2.0, 0.0]"
+
+
+def test_numbers_have_the_decimals_that_their_interval_has_a_use_for():
+    assert ranged(0.000488, (-0.000297, 0.00138)) == "0.0005 [-0.0003, 0.0014]"
+    assert ranged(312.4, (280.1, 340.9)) == "312 [280, 341]"
+    assert ranged(-0.00001, (-0.002, 0.001)) == "0.0000 [-0.0020, 0.0010]"
+    assert between(Estimate(2.5, (2.41, 2.638)), "mean_absolute_error") == "95 % interval 2.41 to 2.64"
+    # One that has no width says all that is known.
+    assert ranged(0.1234, (0.1234, 0.1234)) == "0.123 [0.123, 0.123]"
 
 
 def test_where_no_row_differs_no_width_is_made_up():

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from plait.measures.bootstrap import Interval
 from plait.measures.estimate import Estimate
 from plait.measures.worth.shapley import Worth
-from plait.report.words import DASH, ERRORS, amount, is_share, name
+from plait.report.words import DASH, ERRORS, amount, decimals, is_share, name
 
 
 def numbered(found: Worth, i: int) -> tuple[float, Interval]:
@@ -28,17 +28,19 @@ def ranged(value: float, ends: tuple[float, float] | None, measure: str = "") ->
     """
     if not math.isfinite(value):
         return DASH
-    said = _scaled(value, measure)
     if value == 0 and ends is not None and ends[0] == ends[1] == 0:
-        return f"{said} (no row differs)"
+        return f"{_scaled(value, measure)} (no row differs)"
     if ends is None or not all(map(math.isfinite, ends)):
-        return said
-    return f"{said} [{_scaled(ends[0], measure)}, {_scaled(ends[1], measure)}]"
+        return _scaled(value, measure)
+    digits = decimals(*ends)
+    said, low, high = (_scaled(one, measure, digits) for one in (value, *ends))
+    return f"{said} [{low}, {high}]"
 
 
-def _scaled(value: float, measure: str) -> str:
-    """Shares of rows in points; nothing has no sign."""
-    said = f"{100 * value:.1f}" if is_share(measure) else f"{value:.3g}"
+def _scaled(value: float, measure: str, digits: int | None = None) -> str:
+    """Shares of rows in points, others with so many decimals or with three figures; nothing has no sign."""
+    form = ".3g" if digits is None else f".{digits}f"
+    said = f"{100 * value:.1f}" if is_share(measure) else f"{value:{form}}"
     return said.removeprefix("-") if float(said) == 0 else said
 
 
@@ -67,7 +69,8 @@ def between(found: Estimate, measure: str) -> str:
     """`95 % interval 1.2 to 5.0`."""
     if not all(map(math.isfinite, found.interval)):
         return "too few rows for an interval"
-    low, high = (_scaled(end, measure) for end in found.interval)
+    digits = decimals(*found.interval)
+    low, high = (_scaled(end, measure, digits) for end in found.interval)
     return f"95 % interval {low} to {high}"
 
 
