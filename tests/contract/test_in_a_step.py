@@ -102,6 +102,24 @@ def test_what_stands_in_absent_places_changes_nothing(case, value: float) -> Non
     assert all(torch.equal(first[name].values, second[name].values) for name in first)
 
 
+def twins(rows: Batch) -> Batch:
+    """Every second cell of a modality is the one before it."""
+    out = {
+        name: part.take((torch.arange(len(part)) // 2) * 2).with_(rows=part.rows)
+        for name, part in rows.modalities.items()
+    }
+    return Batch(rows.size, out, rows.targets, rows.ids)
+
+
+def test_equal_cells_leave_every_gradient_finite(case) -> None:
+    """What is left out because it equals another may not come back as 0 times infinity."""
+    step = case.make().train()
+    loss = tiny.loss(step, twins(tiny.batch(24, targets=case.targets)))
+    loss.backward()
+    assert bool(loss.isfinite())
+    assert [name for name, found in tiny.gradients(step).items() if not found.isfinite().all()] == []
+
+
 def test_what_is_hidden_from_the_encoders_changes_nothing(case) -> None:
     """Also for what reads the tokens: fusion, projection, missing, heads."""
     step, rows = case.make().eval(), tiny.batch(24, targets=case.targets)

@@ -113,6 +113,22 @@ def test_a_tuple_that_equals_a_true_one_is_no_negative() -> None:
     assert torch.equal(symile(z, SCALE, orders=None, codes=distinct), symile(z, SCALE))
 
 
+@pytest.mark.parametrize("every", [False, True])
+def test_an_equal_tuple_leaves_the_gradient_of_the_scale_finite(every: bool) -> None:
+    """The slope of what is left, by small steps; 0 times infinity would be none."""
+    z, orders = triples(5)
+    z = [torch.cat([x[:1], x]) for x in z]
+    orders = None if every else [torch.arange(6).roll(k + 1) for k in range(3)]
+    codes = torch.stack([torch.tensor([k, k, k + 10, k + 20, k + 30, k + 40]) * 1000003 ** (k + 1) for k in range(3)])
+    z = [x.double() for x in z]
+    scale = torch.tensor(6.0, dtype=torch.float64, requires_grad=True)
+    symile(z, scale, orders, codes).sum().backward()
+    more, less = (
+        float(symile(z, torch.tensor(6.0 + d, dtype=torch.float64), orders, codes).sum()) for d in (1e-3, -1e-3)
+    )
+    assert float(scale.grad) == pytest.approx((more - less) / 2e-3, abs=1e-4)
+
+
 def state_of(objective, rows: Batch, names: str):
     net = tiny.network(names, targets=())
     step = tiny.step(net, {"it": objective}).eval()

@@ -56,12 +56,13 @@ def symile(
         truth = own if orders is not None else own * sum(size**power for power in range(len(taken)))
         if orders is not None:
             logits = torch.where(torch.eye(size, dtype=torch.bool, device=own.device), _product(embeddings), logits)
+        logits = scale * logits
         if codes is not None:
             others = torch.stack([codes[k][index] for k, index in taken.items()]).sum(0)
             false = false_negatives(codes, m, others)
             false[own, truth] = False
             logits = logits.masked_fill(false, -torch.inf)
-        losses.append(F.cross_entropy(scale * logits, truth, reduction="none"))
+        losses.append(F.cross_entropy(logits, truth, reduction="none"))
     return torch.stack(losses).mean(0)
 
 
