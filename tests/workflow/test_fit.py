@@ -53,6 +53,16 @@ def test_a_run_folder_is_whole(run):
     assert run.metrics["test"]["accuracy"] > 0.6
 
 
+def test_a_training_that_breaks_down_ends_at_once_with_words(table, tmp_path):
+    wild = ("training.optimizer.adamw.lr=1e30", "training.warmup=0")
+    seen = []
+    with pytest.raises(
+        RecipeError, match=r"broke down in epoch \d: the loss supervised/label is not finite.*learning rate"
+    ):
+        quick(table, settings=wild, out=tmp_path / "run", split="part", watch=seen.append)
+    assert 1 <= len(seen) < 8
+
+
 def test_changing_the_test_labels_leaves_every_byte_of_the_model(run, tmp_path):
     changed = {**columns(), "part": splits(120)}
     changed["label"] = [

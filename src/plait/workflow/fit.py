@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -85,7 +86,7 @@ def fit(
         progress("read", 1, 1)
         try:
             encoded = encode(table, chosen, cache=cache, progress=progress)
-            fitted = train(table, encoded, chosen, rows, seed=seed, folder=folder, cache=cache, watch=watch)
+            fitted = train(table, encoded, chosen, rows, seed=seed, folder=folder, cache=cache, watch=_sound(watch))
         except (DataError, RecipeError, SchemaError, MissingExtra):
             # Nothing is learned yet, and going on would meet the same: the next try may have the folder.
             if folder is not None and not resume and not (folder / loop.CHECKPOINT).exists():
@@ -98,6 +99,22 @@ def fit(
         elif rank() == 0:
             _finish(fitted, folder, began, progress)
     return fitted
+
+
+def _sound(watch: Watch) -> Watch:
+    """RecipeError after an epoch whose losses are not all finite: nothing can be learned from there on."""
+
+    def told(line: dict[str, Any]) -> None:
+        watch(line)
+        lost = next((name for name, loss in line["train"].items() if not math.isfinite(loss)), None)
+        if lost is not None:
+            raise RecipeError(
+                f"Training broke down in epoch {line['epoch'] + 1}: the loss {lost} is not finite. Lower the learning "
+                "rate (--set training.optimizer.adamw.lr=1e-4), or leave out the part of the recipe that it came with; "
+                "then fit into another folder."
+            )
+
+    return told
 
 
 def learnable(source: Any, schema: Schema | str | Path | None, **how: Any) -> Table:
