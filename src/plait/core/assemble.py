@@ -78,7 +78,7 @@ def assemble(
     kinds = {modality.kind for modality in spec.modalities.values()} | {t.kind for t in spec.targets.values()}
     for name in recipe.heads:
         if name not in spec.targets and name not in spec.modalities and name not in kinds:
-            known = [*spec.targets, *spec.modalities, *kinds]
+            known = {*spec.targets, *spec.modalities, *kinds}
             raise RecipeError(f"heads: {name!r} is neither a target nor a modality.{nearest(name, known)}")
     heads = {name: head_for(recipe, name, target) for name, target in spec.targets.items()}
     for name, modality in spec.modalities.items():

@@ -41,7 +41,7 @@ SOUNDS = {"wav", "ogg", "flac", "mp3", "oga", "opus"}
 ARRAYS = {"npy", "json", "csv"}
 PATHS = 0.9
 """Share of cells that end like files from which on a column is one of paths."""
-ID = re.compile(r"(^|[_. -])(id|ids|idx|index|key|uuid|guid)$", re.IGNORECASE)
+ID = re.compile(r"(^|[_. -])(id|ids|idx|index|key|uid|uuid|guid)$", re.IGNORECASE)
 ROLES = (*KINDS, "number", "category")
 """What `kinds` accepts: the kinds, and number or category for a column of the tabular group."""
 
@@ -181,7 +181,8 @@ def infer_target(
     """What kind of target these columns are, and its classes.  rows: the rows to learn that from, all by default.
 
     Two columns are survival.  Lists, and text like 'a|b', are multi-label.  Text, booleans and up to 20 different whole
-    numbers are classes; other numbers are numbers.  SchemaError of what is neither, unless `kind` says it is.
+    numbers, also where empty cells made floats of them, are classes; other numbers are numbers.  SchemaError of what is
+    neither, unless `kind` says it is.
     """
     if len(names) == 2:
         return Target(kind="survival", columns=tuple(names))
@@ -192,9 +193,7 @@ def infer_target(
             raise SchemaError(f"Column {names[0]!r} holds vectors of numbers, which cannot be a target. Name another.")
         kind = kind or "multi_label"
     elif is_number(type):
-        distinct = pc.unique(values.drop_null())
-        whole = pc.all(pc.equal(pc.floor(distinct.cast(pa.float64())), distinct.cast(pa.float64()))).as_py()
-        kind = kind or ("class" if pa.types.is_integer(type) and whole and len(distinct) <= FEW else "number")
+        kind = kind or ("class" if _codes_classes(values) else "number")
     elif _cells.is_text(type):
         parts = [value for value in pc.unique(values).to_pylist() if value and value.strip()]
         kind = kind or ("multi_label" if parts and _seems_multi_label(parts) else _as_class(names[0], values))
@@ -211,6 +210,16 @@ def infer_target(
     else:
         labels = {label for value in pc.unique(values).to_pylist() if (label := as_label(value)) is not None}
     return Target(kind=kind, columns=tuple(names), classes=tuple(ordered(labels)))
+
+
+def _codes_classes(values: pa.ChunkedArray) -> bool:
+    """Whether numbers are few and whole; floats only where empty cells made them so, or where they are 0 and 1."""
+    said = values.cast(pa.float64())
+    said = said.filter(pc.invert(pc.is_nan(said)))
+    distinct = set(pc.unique(said).to_pylist())
+    if len(distinct) > FEW or any(not value.is_integer() for value in distinct):
+        return False
+    return bool(pa.types.is_integer(values.type) or distinct == {0.0, 1.0} or (distinct and len(said) < len(values)))
 
 
 def _as_class(name: str, values: pa.ChunkedArray) -> TargetKind:
