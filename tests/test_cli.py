@@ -58,7 +58,7 @@ def test_fit_says_what_it_made(home):
     assert set(account["metrics"]) == {"test", "validation"}
     assert {"decode", "encode", "train", "total"} <= set(account["seconds"])
     assert account["samples"]["train"] + account["samples"]["validation"] + account["samples"]["test"] == 48
-    assert account["modalities"]["photo"] == {"kind": "image", "present": 38}
+    assert account["modalities"]["photo"] == {"kind": "image", "columns": ["photo"], "present": 38}
     assert account["recipe"]["fusion"] == {"mean": {}}
     assert account["evaluation"]["test"] == account["metrics"]["test"]
     assert (home / "run" / "report.html").exists()
@@ -130,7 +130,7 @@ def test_fit_finds_what_encode_has_stored(home, tmp_path, monkeypatch):
     assert stored["made"] == {"photo": 3, "caption": 41, "shape": 0, "tabular": 45}
     assert stored["cache"] == str(tmp_path / "cache")
     assert stored["workers"] is None
-    assert stored["modalities"]["photo"] == {"kind": "image", "present": 38}
+    assert stored["modalities"]["photo"] == {"kind": "image", "columns": ["photo"], "present": 38}
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.cells")}
     assert said(*fit(home, tmp_path / "run", *how, "--set", "training.epochs=1"))["seconds"]["encode"] == 0
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.cells")} == before
@@ -258,6 +258,7 @@ def test_inspect_shows_bad_cells(home):
     done = call("inspect", table, "--target", "colour")
     for word in ("48 rows", "Bad cells", "not an image", "photo, caption, shape, tabular", "Split as"):
         assert word in done.stdout
+    assert any(line.split()[:3] == ["tabular", "tabular", "size"] for line in done.stdout.splitlines())
     assert "the first bad cell" in refused("inspect", table, "--strict")
     assert said("inspect", table, "--no-decode")["quarantined"] == []
 

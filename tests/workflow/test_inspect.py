@@ -21,10 +21,10 @@ def test_account_has_the_promised_keys_and_is_plain(table):
     account = inspect(table, target="colour").account()
     assert account["rows"] == 48
     assert account["modalities"] == {
-        "photo": {"kind": "image", "present": 38},
-        "caption": {"kind": "text", "present": 41},
-        "shape": {"kind": "vector", "present": 40},
-        "tabular": {"kind": "tabular", "present": 48},
+        "photo": {"kind": "image", "columns": ["photo"], "present": 38},
+        "caption": {"kind": "text", "columns": ["caption"], "present": 41},
+        "shape": {"kind": "vector", "columns": ["shape"], "present": 40},
+        "tabular": {"kind": "tabular", "columns": ["size"], "present": 48},
     }
     assert account["targets"] == {"colour": {"kind": "class", "labelled": 48}}
     assert account["quarantined"] == []

@@ -70,6 +70,7 @@ def test_a_query_is_embedded_as_the_models_own_rows(run, data):
 @pytest.mark.parametrize(
     ("query", "said"),
     [
+        ({"size": 3}, r"no modality 'size'.*'size' is a column of 'tabular': ask tabular=\{\"size\": ...\}"),
         ({"captoin": "x"}, r"captoin.*sensor, caption, tabular.*Did you mean 'caption'"),
         ({"caption": "  "}, "caption is empty"),
         ({"sensor": [1.0, 2.0]}, "width 2, expected 6"),

@@ -82,7 +82,7 @@ def compared(account: Mapping[str, Any], out: Path | None) -> Renderables:
     lines = []
     for row in account["rows"]:
         test, cost = tests.get(row["recipe"]), row["cost"] or {}
-        found = "control" if test is None else f"{_signed(test['difference'])} {_range(test['interval'])}"
+        found = "control" if test is None else f"{_signed(test['difference'], '.3f')} {_range(test['interval'])}"
         p = "" if test is None else _figure(test["p_corrected"])
         paid = [_count(cost.get(key)) for key in ("seconds", "memory", "parameters", "multiply_adds")]
         lines.append((row["recipe"], f"{_figure(row['mean'])} {_range(row['interval'])}", found, p, *paid))
@@ -303,15 +303,28 @@ def confirmed(found: Sequence[Mapping[str, Any]]) -> Renderables:
 def _columns(account: Mapping[str, Any]) -> Renderables:
     rows = account["rows"]
     modalities = [
-        (name, found["kind"], found["present"], f"{found['present'] / rows:.0%}" if rows else "")
+        (
+            name,
+            found["kind"],
+            _of_columns(name, found),
+            found["present"],
+            f"{found['present'] / rows:.0%}" if rows else "",
+        )
         for name, found in account["modalities"].items()
     ]
     targets = [(name, found["kind"], found["labelled"]) for name, found in account["targets"].items()]
     return [
         _line(f"{rows} rows"),
-        _table("Modalities", ("name", "kind", "present", "share"), modalities),
+        _table("Modalities", ("name", "kind", "columns", "present", "share"), modalities),
         _table("Targets", ("name", "kind", "labelled"), targets),
     ]
+
+
+def _of_columns(name: str, found: Mapping[str, Any]) -> str:
+    """The columns of a modality, where its name does not say them."""
+    columns = found["columns"]
+    more = f" and {len(columns) - MOST} more" if len(columns) > MOST else ""
+    return "" if columns == [name] else ", ".join(columns[:MOST]) + more
 
 
 def _quarantine(account: Mapping[str, Any]) -> Renderables:
@@ -365,8 +378,8 @@ def _count(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.3g}"
+def _signed(value: float | None, form: str = ".3g") -> str:
+    return "-" if value is None else f"{value:+{form}}"
 
 
 def _range(interval: Sequence[float | None] | None) -> str:

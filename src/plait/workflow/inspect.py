@@ -69,7 +69,12 @@ def overview(table: Table, present: Mapping[str, np.ndarray] | None = None) -> d
     return {
         "rows": len(table),
         "modalities": {
-            name: {"kind": schema.modalities[name].kind, "present": int(rows.sum())} for name, rows in have.items()
+            name: {
+                "kind": schema.modalities[name].kind,
+                "columns": list(schema.modalities[name].columns),
+                "present": int(rows.sum()),
+            }
+            for name, rows in have.items()
         },
         "targets": {
             name: {"kind": target.kind, "labelled": len(table.targets(name)[0])}
