@@ -114,6 +114,8 @@ def test_a_budget_drops_whole_repeats_of_everyone(small, monkeypatch):
     short = quick(source, repeats=2, budget=1e-6)
     assert short.repeats == 1
     assert "1 of 2 repeats done: more do not fit 1e-06 minutes." in " ".join(short.notes)
+    assert "one takes more than 1e-06 minutes" in " ".join(quick(source, budget=1e-6).notes)
+    assert "minutes" not in " ".join(quick(source, budget=1e6).notes)
     with pytest.raises(DataError, match="more than 0"):
         quick(source, repeats=2, budget=0)
     with pytest.raises(DataError, match="leave --repeats out"):
@@ -150,14 +152,16 @@ class Fixes:
         return type("Level", (), {"difference": float(self.judged[name].v.mean())})
 
 
-def test_a_recipe_that_does_not_fit_is_said_or_left_out(small):
+def test_a_recipe_that_does_not_fit_is_said_or_left_out(small, monkeypatch):
     source = grounded.columns(75)
     with pytest.raises(RecipeError, match=r"no recipe 'entropy_gat'.*entropy_gate"):
         quick(source, recipes=["entropy_gat"])
     with pytest.raises(RecipeError, match="oneencoder cannot be trained on this table"):
         quick(source, recipes=["oneencoder"])
-    with pytest.raises(RecipeError, match=r"no 'late fusio' to be the control.*late fusion"):
-        quick(source, control="late fusio")
+    with monkeypatch.context() as early:
+        early.setattr(contenders, "single_ones", lambda *given: pytest.fail("the table was encoded first"))
+        with pytest.raises(RecipeError, match=r"no 'late fusio' to be the control.*late fusion"):
+            quick(source, control="late fusio")
     with pytest.raises(RecipeError, match="no measure"):
         quick(source, measure="acuracy")
     with pytest.raises(DataError, match="--target"):

@@ -40,6 +40,16 @@ def test_what_was_not_shown_says_what_could_have_been_seen():
     assert "; among 2 tests, a difference of 3.1 points would be found in four of five cases" in words
 
 
+def test_a_difference_that_no_model_could_have_is_told_as_such():
+    """The control has .8 of 1; of an error nothing is beyond reach."""
+    coarse = ("best single", -0.01, 0.2, 0.9)
+    assert "31.5 points (more than is left to gain) would be found" in said(coarse, PLAIN)
+    words = said(coarse, PLAIN, ("one", 0.0, 0.2, 0.9), resolution=0.21)
+    assert "we could have seen a difference of 21.0 points (more than is left to gain) in" in words
+    assert "more than is left" not in said(coarse, PLAIN, measure="mae", higher=False)
+    assert "more than is left" not in said(BEST, PLAIN)
+
+
 def test_what_only_stands_by_itself_is_not_called_shown():
     words = said(("best single", -0.03, 0.02, 0.09), PLAIN)
     assert "not shown" in words

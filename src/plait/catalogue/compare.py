@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from plait.core.errors import DataError, RecipeError, nearest
+from plait.core.errors import DataError
 from plait.core.random import key
 from plait.data.cache import writing
 from plait.data.schema import Schema
@@ -31,14 +31,13 @@ from plait.workflow.prepare import Progress, silent
 from plait.workflow.run import write_json
 from plait.workflow.trials import higher
 
-from .contenders import Contenders, contenders, ground
+from .contenders import BEST, Contenders, contenders, ground
 from .grounds import Ground
 from .panel import LATE, simple
 from .results import Results
 from .sentences import sentences
 from .verdict import Estimate
 
-BEST = "best single"
 """The modality that is best where settings are picked; in another fold it may be another one."""
 SEEDS = 3
 """Final models of the control in each fold: all others are held against their mean."""
@@ -207,12 +206,13 @@ def compare(
     scores.check(about.kind, measure)
     tag, asked = ("compare", seed), f"test/{measure}"
     first = key(*tag, "search", 0) % 2**31
-    who = contenders(where, asked, first, recipes=recipes, family=family, quick=quick, settings=list(settings))
-    if control not in (known := [*(arm.name for arm in who.arms), "majority", "ensemble", "concatenation", BEST]):
-        raise RecipeError(f"There is no {control!r} to be the control.{nearest(control, known)}")
+    who = contenders(
+        where, asked, first, recipes=recipes, family=family, quick=quick, settings=list(settings), control=control
+    )
     if repeats > 1 and (time is not None or len(where.grounds.units) == 1):
         raise DataError("Rows that are given, or in order of time, make the same folds each time: leave --repeats out.")
-    fitting = _fitting(where, who, trials, repeats, budget)
+    minutes = _minutes(where, who, trials)
+    fitting = repeats if budget is None else max(1, min(repeats, int(budget / minutes)))
     if fitting > 1:
         where = ground(source, how, time=time, k=folds, repeats=fitting, seed=seed)
     arms = [replace(arm, seeds=SEEDS if arm.name == control else 1) for arm in who.arms]
@@ -238,8 +238,13 @@ def compare(
     judging = np.unique(np.concatenate([unit.place.test for unit in where.grounds.units]))
     apart = len(np.unique(where.groups[judging]))
     notes = [f"Judged on {len(judging)} rows, in {apart} groups of rows that belong together."]
-    if budget is not None and fitting < repeats:
+    if fitting < repeats:
         notes.append(f"{fitting} of {repeats} repeats done: more do not fit {budget:g} minutes.")
+    if budget is not None and minutes > budget:
+        notes.append(
+            f"A budget drops whole repeats, and one takes more than {budget:g} minutes. Fewer trials, folds or recipes "
+            "take less."
+        )
     return Compared(
         target=name,
         measure=measure,
@@ -259,15 +264,12 @@ def compare(
     )
 
 
-def _fitting(where: Ground, who: Contenders, trials: int, repeats: int, budget: float | None) -> int:
-    """How many repeats fit the budget, one at least."""
-    if budget is None:
-        return repeats
+def _minutes(where: Ground, who: Contenders, trials: int) -> float:
+    """What one repeat takes, roughly."""
     later = len(where.grounds.searches) / len(where.grounds.units) - 1
     # Final models are trained twice, the second time with their validation rows.
     each = len(where.grounds.units) * (trials * (1 + later / 2) + 2)
-    seconds = each * sum(who.seconds[arm.name] for arm in who.arms) / torch.get_num_threads()
-    return max(1, min(repeats, int(60 * budget / seconds)))
+    return each * sum(who.seconds[arm.name] for arm in who.arms) / torch.get_num_threads() / 60
 
 
 def _best(where: Ground, alone: Mapping[str, Judged]) -> tuple[Judged, str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from plait.core.errors import DataError, PlaitError, RecipeError
+from plait.core.errors import DataError, PlaitError, RecipeError, nearest
 from plait.core.random import key
 from plait.data.copies import copies, left_out
 from plait.data.schema import Schema
@@ -31,6 +31,9 @@ from .grounds import FEWEST, Ground, dealt, enough, forward, given
 from .panel import LATE, single_ones
 
 Array = np.ndarray[Any, np.dtype[Any]]
+BEST = "best single"
+SIMPLE = ("majority", "ensemble", "concatenation", BEST)
+"""Who takes part without being trained."""
 QUICK = 3.0
 """How many times the control's training time a recipe may take to count as quick."""
 
@@ -103,17 +106,22 @@ def contenders(
     family: str | None,
     quick: bool,
     settings: Sequence[str],
+    control: str = LATE,
 ) -> Contenders:
     """Who takes part.  Each is trained once first, where the first search begins: whoever cannot be is left out.
 
+    control: whom the others are tested against; RecipeError if there is no such contender.
     recipes: names or files; RecipeError if one of them does not fit the table.  family: entries of the catalogue;
     quick: of all families those that take at most `QUICK` times as long as the default.
     """
     schema = where.grounds.schema
     whole = resolve(schema, None, settings)
-    singles = {f"{arm.name} alone": arm for arm in single_ones(where, whole)}
     named = [_arm(name, schema, settings) for name in dict.fromkeys(recipes)]
     offered, left = _offered(family, schema, settings) if quick or family is not None else ([], {})
+    alone = [f"{one} alone" for one in schema.modalities]
+    if control not in (known := [LATE, *SIMPLE, *alone, *(arm.name for arm in (*named, *offered))]):
+        raise RecipeError(f"There is no {control!r} to be the control.{nearest(control, known)}")
+    singles = {f"{arm.name} alone": arm for arm in single_ones(where, whole)}
     offered = [arm for arm in offered if arm.name not in {one.name for one in named}]
     arms = [Arm(LATE, whole), *(replace(arm, name=name) for name, arm in singles.items()), *named, *offered]
     if len({arm.name for arm in arms}) < len(arms):
@@ -129,6 +137,8 @@ def contenders(
         elif quick and seconds[arm.name] > QUICK * seconds[LATE]:
             left[arm.name] = f"it takes {seconds[arm.name] / seconds[LATE]:.1f} times as long as the default"
     arms = [arm for arm in arms if arm.name not in left]
+    if control not in (*SIMPLE, *(arm.name for arm in arms)):
+        raise RecipeError(f"{control} cannot be the control: {left.get(control, 'some folds have no row of it')}.")
     asked = [arm.name for arm in (*named, *offered) if arm.name not in left]
     return Contenders(arms, {name: arm.name for name, arm in singles.items()}, asked, left, seconds)
 

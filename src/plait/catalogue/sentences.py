@@ -65,7 +65,7 @@ def _recipes(found: Compared, tests: list[Contrast]) -> Iterator[str]:
         yield f"{len(better)} of {many} {'beat' if len(better) > 1 else 'beats'} {control}: {named}."
     else:
         none = f"None of {many} beats" if len(tests) > 1 else f"{tests[0].a} was not shown to beat"
-        could = amount(found.resolution, found.measure)
+        could = amount(found.resolution, found.measure) + _reach(found, found.resolution)
         yield f"{none} {control}; we could have seen a difference of {could} in four of five cases."
     if worse:
         yield f"{len(worse)} {'are' if len(worse) > 1 else 'is'} worse: {', '.join(test.a for test in worse)}."
@@ -81,10 +81,18 @@ def _gain(found: Compared, test: Contrast, turned: bool = False) -> tuple[float,
 
 def _seen(gain: float, low: float, high: float, test: Contrast, found: Compared) -> str:
     seen, could = (amount(value, found.measure) for value in (gain, test.resolution))
+    could += _reach(found, test.resolution)
     # An interval is of one test, and there are many.
     alone = f" by itself, not among {len(found.tests)} tests" if low > 0 or high < 0 else ""
     beside = f"among {len(found.tests)} tests, a difference of {could} would be found in four of five cases"
     return f"{seen} ({_range(low, high, found)}{alone}); {beside}"
+
+
+def _reach(found: Compared, difference: float) -> str:
+    """Said of a difference that would take the control beyond all right."""
+    level = next(row.level.difference for row in found.rows if row.recipe == found.control)
+    beyond = is_share(found.measure) and level + difference > 1
+    return " (more than is left to gain)" if beyond else ""
 
 
 def _range(low: float, high: float, found: Compared) -> str:
