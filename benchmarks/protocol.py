@@ -190,7 +190,7 @@ Batch = tuple[Design, Array, np.random.Generator]
 WHOLE, FIRST_VIEW, SECOND_VIEW = Arm(), Arm(FIRST), Arm(SECOND)
 VIEWS = FIRST_VIEW, SECOND_VIEW
 PLAIN = replace(FIRST_VIEW, hidden=0), replace(SECOND_VIEW, hidden=0)
-PART, FEW = Arm(FIRST + SECOND[:6]), Arm(FIRST + SECOND[:2])
+PART, FEW, STRAW = Arm(FIRST + SECOND[:6]), Arm(FIRST + SECOND[:2]), Arm(FIRST[:2])
 TRIALS = np.stack([(10 ** (5 * a - 1), 10 ** (2.5 * b - 1.5)) for a, b in qmc.Sobol(2, seed=0).random(16)])
 """Penalty and scale: the same points for both arms."""
 REGIMES = {"on": 1.0, "same": 1.0, "off": 0.0}
@@ -473,6 +473,25 @@ def planted(count: int, better: bool) -> list[Rate]:
     return tally.rates()
 
 
+def straw(count: int) -> list[Rate]:
+    """A baseline far below the panel, and a method as good as the best of the panel, or better than it."""
+    tally = Tally("straw man")
+    for design, cells, rng in batches(tally.scenario, count, 1):
+        method, better, baseline, *panel = (
+            arm.out_of_fold(cells, design, rng) for arm in (FIRST_VIEW, WHOLE, STRAW, SECOND_VIEW, *PLAIN)
+        )
+        right = np.stack([(one == design.labels).mean((0, 1, 3)) for one in panel])
+        best = np.take_along_axis(np.stack(panel), right.argmax(0)[None, None, None, :, None], 0)[0]
+        for rule, one, other, note in (
+            ("as good as the panel, against the baseline", method, baseline, partial(tally.broken, nominal=0.025)),
+            ("as good as the panel, against its best", method, best, partial(tally.kept, nominal=0.025)),
+            ("better than the panel, against its best", better, best, tally.shown),
+        ):
+            found = by_rows(differences((one, other), design.labels), design)
+            note(rule, "higher holds", say(found, "higher", "holds"))
+    return tally.rates()
+
+
 def torn(count: int) -> list[Rate]:
     """Nearest neighbours are no better than the baseline, unless a row's twin is among them."""
     tally, pair = Tally("torn groups"), (Nearest(), WHOLE)
@@ -518,6 +537,7 @@ SCENARIOS: dict[str, Callable[[int], list[Rate]]] = {
     "tuning": tuning,
     "better": partial(planted, better=True),
     "worse": partial(planted, better=False),
+    "straw": straw,
     "torn": torn,
     "shared": shared,
 }

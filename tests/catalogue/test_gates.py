@@ -9,10 +9,11 @@ from sound import SOUND
 from plait.catalogue import entry as entries
 from plait.catalogue import gates
 from plait.catalogue.check import failing
-from plait.catalogue.entry import Entry
+from plait.catalogue.entry import AtLeast, Entry
 from plait.catalogue.gates import Gate
 from plait.catalogue.grounds import ground
 from plait.catalogue.results import Results
+from plait.catalogue.verdict import Estimate
 from plait.workflow.defaults import resolve
 from plait.workflow.nested import Judged, Searched
 from plait.workflow.trials import Outcome
@@ -179,18 +180,42 @@ def test_seeds_may_not_make_what_counts_as_a_difference(noise, passed):
 
 
 @pytest.mark.parametrize(
-    ("value", "panel", "sign", "passed"),
+    ("value", "panel", "expect", "passed"),
     [
-        (0.79, {"majority": 0.5, "late fusion": 0.8}, 1.0, True),
-        (0.5, {"majority": 0.5, "late fusion": 0.8}, 1.0, False),
-        (0.9, {"majority": 0.5, "late fusion": 0.8}, 1.0, True),
-        (0.9, {"majority": 1.2, "late fusion": 0.4}, -1.0, False),
-        (0.41, {"majority": 1.2, "late fusion": 0.4}, -1.0, True),
-        (float("nan"), {"majority": 0.5}, 1.0, False),
+        (0.79, {"majority": 0.5, "late fusion": 0.8}, "higher", True),
+        (0.5, {"majority": 0.5, "late fusion": 0.8}, "higher", False),
+        (0.9, {"majority": 0.5, "late fusion": 0.8}, "higher", True),
+        (0.5, {"majority": 0.5, "late fusion": 0.8}, "equal", False),
+        (0.9, {"majority": 1.2, "late fusion": 0.4}, "lower", False),
+        (0.41, {"majority": 1.2, "late fusion": 0.4}, "lower", True),
+        (float("nan"), {"majority": 0.5}, "higher", False),
     ],
 )
-def test_a_straw_man_is_seen_beside_simple_baselines(value, panel, sign, passed):
-    assert gates.strong(value, panel, 0.02, sign).passed is passed
+def test_a_straw_man_is_seen_beside_simple_baselines(value, panel, expect, passed):
+    assert gates.strong(value, panel, 0.02, expect, lambda best: Estimate(0.0, 0.01, 20)).passed is passed
+
+
+@pytest.mark.parametrize(
+    ("expect", "difference", "passed"),
+    [
+        ("higher", 0.05, True),
+        ("higher", 0.01, False),
+        ("higher", -0.05, False),
+        ("lower", -0.05, True),
+        ("lower", 0.05, False),
+        ("not_lower", 0.005, True),
+        ("not_lower", -0.005, False),
+        ("equal", 0.0, False),
+        (AtLeast(at_least=0.9), 0.2, False),
+    ],
+)
+def test_what_holds_against_the_best_of_the_panel_needs_no_strong_baseline(expect, difference, passed):
+    """Two standard errors are .02; the best one is asked about, which of errors is the lowest."""
+    panel = {"far": 0.9, "near": 0.1} if expect == "lower" else {"far": 0.1, "near": 0.9}
+    asked = []
+    found = gates.strong(0.5, panel, 0.02, expect, lambda best: asked.append(best) or Estimate(difference, 0.01, 200))
+    assert found.passed is passed
+    assert set(asked) <= {"near"}
 
 
 def test_the_first_gate_that_failed_is_named_and_control_is_apart():

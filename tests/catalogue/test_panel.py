@@ -47,6 +47,10 @@ def heard(monkeypatch):
     return kept
 
 
+def levels(found):
+    return {name: judged.values().mean() for name, judged in found.items()}
+
+
 def truth_of(where):
     said = where.table.column("label").to_pylist()
     return np.array([int(label[-1]) for label in said])
@@ -55,7 +59,7 @@ def truth_of(where):
 @pytest.mark.parametrize("measure", ["macro_f1"])
 def test_majority_and_ensemble_are_what_counting_by_hand_gives(toy, heard, measure):
     where = ground("toy", ("e", 0, 1))
-    found = panel(where, f"test/{measure}", TAG)
+    found = levels(panel(where, f"test/{measure}", TAG))
     assert set(found) == {"late fusion", "a", "b", "majority", "ensemble", "concatenation"}
     truth, score = truth_of(where), SHARES[measure]
     cells = {name: where.table.column(name).to_pylist() for name in "ab"}
@@ -94,7 +98,7 @@ def test_concatenation_is_logistic_regression_on_all_features(toy, measure, monk
     """C by the searches alone; the test rows of a unit have no say, neither in C nor in the scale."""
     monkeypatch.setattr(panels, "judge", lambda *given, **how: {name: fake(given[0]) for name in NAMES})
     where = ground("toy", ("e", 0, 1))
-    found = panel(where, f"test/{measure}", TAG)
+    found = levels(panel(where, f"test/{measure}", TAG))
     x, truth = by_hand(where), truth_of(where)
 
     def fitted(strength, learned, asked):
@@ -152,7 +156,7 @@ def test_a_modality_that_no_row_has_is_no_trouble(collected):
     source["b"] = [None] * 59 + source["b"][59:]
     collected(grounded.table(source))
     where = ground("toy", ("e", 0, 1))
-    found = panel(where, "test/accuracy", TAG)
+    found = levels(panel(where, "test/accuracy", TAG))
     assert all(np.isfinite(list(found.values())))
     assert "b" not in found
     assert found["ensemble"] == pytest.approx(found["a"])
@@ -161,7 +165,7 @@ def test_a_modality_that_no_row_has_is_no_trouble(collected):
 def test_on_made_tables_every_draw_has_baselines_of_its_own():
     data = {"factors": {"rows": 80, "modalities": 2, "unique": 0, "noise": 0.2}}
     where = ground(data, ("e", 0, 1))
-    found = panel(where, "test/accuracy", ("panel", "e", 0, 1))
+    found = levels(panel(where, "test/accuracy", ("panel", "e", 0, 1)))
     expected = []
     for unit in where.grounds.units:
         drawn = unit.place.load()

@@ -17,7 +17,9 @@ from plait.cli import app, screen, show
 from plait.core.errors import DataError, RecipeError, RunError
 from plait.data.cache import cache_root
 from plait.workflow import defaults, nested, trials
+from plait.workflow.nested import Judged, Searched
 from plait.workflow.run import locked
+from plait.workflow.trials import Outcome
 
 EASY = {"factors": {"rows": 120, "modalities": 2, "unique": 0, "noise": 0.3}}
 HOPELESS = {"factors": {"rows": 120, "modalities": 2, "unique": 0, "noise": 50.0}}
@@ -55,7 +57,20 @@ def machine(alone, few, monkeypatch, tmp_path):
 
 @pytest.fixture
 def weak_panel(monkeypatch):
-    monkeypatch.setattr(checks, "panel", lambda *given: {"majority": 0.3})
+    monkeypatch.setattr(checks, "panel", levelled(0.3))
+
+
+def levelled(value):
+    """A panel of one, which has the same value wherever it is judged."""
+
+    def panel(ground, *how):
+        finals = [
+            [Outcome(value, np.full(len(unit.place.test), value), None, None, True, 0.0)]
+            for unit in ground.grounds.units
+        ]
+        return {"majority": Judged(Searched([()], np.zeros((0, 1))), finals)}
+
+    return panel
 
 
 @pytest.fixture
@@ -97,6 +112,18 @@ def test_a_straw_man_as_baseline_is_found_out(check):
     assert record["interval"][0] > 0.1
     assert record["gates"]["strong"]["passed"] is False
     assert account["verdict"] == "unclear"
+
+
+def test_a_method_above_the_panel_holds_whatever_its_baseline_is(check, monkeypatch):
+    """The baseline did not train; the method is better than the best simple one, beyond doubt, or is not."""
+    record = check(planted())["claims"][0]
+    assert record["baseline"] + 0.1 < record["method"]
+    for value, word_of_it in (
+        (record["method"], ("unclear", "gate strong")),
+        (record["baseline"] + 0.05, ("holds", "")),
+    ):
+        monkeypatch.setattr(checks, "panel", levelled(value))
+        assert word(check(planted(), again=True)) == word_of_it
 
 
 def test_a_method_that_gains_holds(check, weak_panel):

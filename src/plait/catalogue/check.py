@@ -248,11 +248,15 @@ def _gates(
         out["headroom"] = gates.headroom(baseline, margin, arms.discordant(*BOTH), better, bounded)
     if word == "holds" and failing(out) is None:
         try:
-            values = panel(arms.ground, claim.measure, ("panel", *(tag if arms.ground.made else tag[2:])), progress)
+            simple = panel(arms.ground, claim.measure, ("panel", *(tag if arms.ground.made else tag[2:])), progress)
         except ValueError as error:
             out["strong"] = Gate(None, str(error))
         else:
-            out["strong"] = gates.strong(baseline, values, margin, 1.0 if rises else -1.0)
+            every = Results(arms.ground, {**arms.judged, **simple})
+            values = {name: every.level(name).difference for name in simple}
+            out["strong"] = gates.strong(
+                baseline, values, margin, claim.expect, lambda best: every.difference("method", best)[0]
+            )
     return out
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,11 +23,14 @@ from plait.workflow.defaults import resolve
 from plait.workflow.nested import Judged
 from plait.workflow.trials import Outcome, Trial, run_all
 
-from .entry import Entry
+from .entry import AtLeast, Entry
 from .grounds import Ground
 from .panel import told_by_one
+from .verdict import Estimate, judge
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Expect = str | AtLeast
+Against = Callable[[str], Estimate]
 CHANGED = 1e-4
 """By how much a probability or an embedding's rank must move to count as another prediction."""
 ALIVE = 0.01
@@ -188,11 +191,22 @@ def leak(difference: float, ground: Ground, recipe: Recipe, measure: str, tag: t
     return Gate(right <= most, f"with permuted labels {right:.3f} are right, the most frequent class is {chance:.3f}")
 
 
-def strong(value: float, panel: dict[str, float], margin: float, sign: float) -> Gate:
-    """The claim's baseline is not clearly worse than the best simple one."""
+def strong(value: float, panel: dict[str, float], margin: float, expect: Expect, against: Against) -> Gate:
+    """The claim's baseline is not clearly worse than the best simple one, or the claim holds against that one, too.
+
+    value: what the baseline has.  panel: what each simple one has.  against: a simple one -> what the method has more.
+    """
+    sign = -1.0 if expect == "lower" else 1.0
     best = max(panel, key=lambda name: sign * panel[name])
     seen = f"the baseline has {value:.3f}, the best of the panel {panel[best]:.3f} ({best})"
-    return Gate(sign * (panel[best] - value) <= margin, seen)
+    if sign * (panel[best] - value) <= margin:
+        return Gate(True, seen)
+    if isinstance(expect, AtLeast) or expect == "equal":
+        return Gate(False, seen)
+    found = against(best)
+    low, high = found.interval
+    held = judge(found, expect, margin)[0] == "holds"
+    return Gate(held, f"{seen}, from which the method differs by {found.difference:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 
 def failed(gates: dict[str, Gate], needed: Sequence[str]) -> str | None:

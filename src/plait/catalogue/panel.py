@@ -40,8 +40,8 @@ TINY = 1e-30
 """Least risk."""
 
 
-def panel(ground: Ground, measure: str, tag: tuple[Any, ...], progress: Progress = silent) -> dict[str, float]:
-    """{baseline: the measure, mean over units}; of class targets, by measures of what is predicted.
+def panel(ground: Ground, measure: str, tag: tuple[Any, ...], progress: Progress = silent) -> dict[str, Judged]:
+    """{baseline: what was found of it}; of class targets, by measures of what is predicted.
 
     ValueError for any other: there is no panel for them.
     """
@@ -52,8 +52,7 @@ def panel(ground: Ground, measure: str, tag: tuple[Any, ...], progress: Progress
     whole = resolve(schema, None, ground.settings)
     singles = single_ones(ground, whole)
     found = judge(ground.grounds, [Arm(LATE, whole), *singles], measure, tag=tag, progress=progress)
-    every = {**found, **simple(ground, measure, {arm.name: found[arm.name] for arm in singles})}
-    return {arm: float(judged.values().mean()) for arm, judged in every.items()}
+    return {**found, **simple(ground, measure, {arm.name: found[arm.name] for arm in singles})}
 
 
 def single_ones(ground: Ground, recipe: Recipe) -> list[Arm]:
