@@ -156,6 +156,10 @@ def test_a_modality_that_decides_everything_is_followed_wherever_it_goes(subject
     assert reliance["b"]["moved"]["value"] == reliance["b"]["followed"]["value"] == 1
     assert found.words[0].startswith("The model leans most on b:")
     assert any("100 % of the answers change, and 100 % become that class" in said for said in found.words)
+    # Where all rows do, as often in n draws as the exact binomial end says, and not always.
+    rows = reliance["b"]["rows"]
+    assert reliance["b"]["moved"]["interval"] == reliance["b"]["followed"]["interval"]
+    assert reliance["b"]["followed"]["interval"] == pytest.approx([0.025 ** (1 / rows), 1])
 
 
 def test_where_nothing_is_looked_at_nothing_is_said_to_matter(subject):
@@ -165,7 +169,11 @@ def test_where_nothing_is_looked_at_nothing_is_said_to_matter(subject):
         assert found.account["interference"][name]["moved"]["value"] == 0
         said = next(said for said in found.words if said.startswith(f"That the model needs {name} was not shown"))
         assert "no answer was seen to change" in said
-        assert "may be up to" in said
+        rows = found.account["interference"][name]["rows"]
+        assert f"may be up to {100 * (1 - 0.025 ** (1 / rows)):.1f} %" in said
+    heads = [set(grid.head) for grid in found.grids]
+    assert "answer changes, cell of another class" in heads[0]
+    assert "answer changes, cell of any row, %" in heads[1]
 
 
 def test_what_does_not_matter_and_yet_moves_the_answers_is_said_to(subject):

@@ -169,6 +169,24 @@ def test_a_model_that_learned_nothing_was_not_shown_to_break(tmp_path):
     assert not any("What breaks it" in said for said in section.words)
 
 
+@pytest.mark.parametrize("harmed", [True, False])
+def test_a_wrong_cell_that_does_no_harm_does_not_do_more_than_none(run, monkeypatch, harmed):
+    """A model that would answer more rows right without a modality is better off without it, not harmed by it."""
+    asked = subject(run)
+    rng = np.random.default_rng(0)
+    right = lambda share: (rng.random(len(asked.labelled)) < share).astype(float)
+    before = right(0.5)
+    monkeypatch.setattr(asked, "values", lambda predicted: predicted)
+    asked.__dict__ |= {"predicted": before, "measure": "accuracy"}
+    monkeypatch.setattr(asked, "without", lambda modality: np.maximum(before, right(0.5 * (not harmed))))
+    monkeypatch.setattr(asked, "dealt", lambda sources: before * right(0.2 if harmed else 1.0))
+    section = robustness.answer(asked)
+    for name in asked.names:
+        assert section.account["modalities"][name]["worse"]["interval"][0] > 0
+        assert (section.account["modalities"][name]["wrong"]["interval"][0] > 0) == harmed
+    assert any("do more harm than a missing one" in said for said in section.words) == harmed
+
+
 def test_of_a_number_it_speaks_in_its_own_unit(tmp_path):
     data = columns()
     data["label"] = [10.0 * float(label[-1]) for label in data["label"]]

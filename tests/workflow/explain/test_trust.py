@@ -71,7 +71,7 @@ def test_without_errors_nothing_is_said_of_where_it_errs(subject):
     found = answer(told(subject, stated(subject.truth, np.ones(rows, bool), np.full(rows, 0.9))))
     assert found.words[0] == f"It is right on all of the {rows} test rows, which cannot show where it errs."
     assert said(found, "It is wrong on none of the test rows")
-    low, high = found.account["surest"]["accuracy"][0.5]["interval"]
+    low, high = found.account["surest"]["accuracy"]["0.5"]["interval"]
     assert 0.9 < low < high == 1
 
 
@@ -109,9 +109,46 @@ def test_contradiction_gives_errors_away_only_where_it_does(subject, tells):
     b = stated(truth, right ^ at_odds, np.full(rows, 0.6))
     found = answer(told(subject, fused, b=b))
     assert said(found, "Be wary where single modalities contradict") == tells
-    assert said(found, "That contradictions between modalities give errors away was not shown") != tells
+    assert said(found, "That errors are more frequent where single modalities contradict") != tells
     detector = found.account["signs"]["conflict"]["detector"]
     assert (detector["interval"][0] > 0.5) == tells
+
+
+@pytest.mark.parametrize(("wrong", "below", "shown"), [(3, 0.02, True), (3, 0.3, False), (60, 0.1, True)])
+def test_the_first_sentence_says_of_confidence_what_its_figure_says(subject, wrong, below, shown):
+    """Of three errors among the surest none may be drawn; and resampled, three seem surer than they are."""
+    rows = len(subject.truth)
+    order = np.random.default_rng(3).permutation(rows)
+    right = np.ones(rows, bool)
+    at = int(below * rows)
+    right[order[at : at + wrong]] = False
+    found = answer(told(subject, stated(subject.truth, right, 0.5 + 0.4 * np.argsort(order) / rows)))
+    sign = found.account["signs"]["signs"]["little confidence"]
+    assert sign["auroc"] > 0.6
+    assert (sign["interval"][0] > 0.5) == shown
+    assert found.words[0].startswith("Trust it more" if shown else "That it knows where it is right was not shown")
+    assert f"less sure of the wrong one in {100 * sign['auroc']:.0f} % of all pairs" in found.words[0]
+    if wrong == 3:
+        assert found.account["surest"]["gain_of_surest_half"]["interval"][0] <= 0
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_every_sign_in_the_figure_is_told_in_words(subject, tells):
+    other = spread(subject, 40)
+    right = np.arange(len(subject.truth)) % 5 > 0
+    if tells:
+        right = right & ~np.isin(subject.labelled, np.arange(40))
+    companies = told(other, stated(subject.truth, right, np.full(len(right), 0.7)))._decided
+    other._decided.update(companies)
+    found = answer(other)
+    assert set(found.account["signs"]["signs"]) == {
+        "little confidence",
+        "contradicting modalities",
+        "far from what was learned",
+    }
+    assert said(found, "Be wary where rows are far from what was learned") == tells
+    assert said(found, "That errors are more frequent where rows are far from what was learned was not shown") != tells
+    assert any("single modalities contradict each other" in word for word in found.words)
 
 
 def test_what_stands_in_absent_cells_changes_nothing(subject):
@@ -159,7 +196,7 @@ def test_a_detector_without_an_error_to_miss_claims_nothing(subject):
     fused, other = (stated(subject.truth, r, np.full(len(right), 0.6)) for r in (right, np.ones(len(right), bool)))
     found = answer(told(subject, fused, b=other))
     assert found.account["signs"]["conflict"]["detector"]["value"] == 1
-    assert any("in 100 % of all pairs; how sure that is, so few cases cannot tell" in word for word in found.words)
+    assert said(found, "Whether to be wary where single modalities contradict each other, so few cases cannot tell")
 
 
 def test_rows_of_the_same_kind_are_not_called_unlike(subject):

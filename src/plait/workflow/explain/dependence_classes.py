@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from plait.measures.estimate import Estimate
+from plait.measures.estimate import Estimate, mean
 from plait.measures.trust.dependence import Interference, Reliance, dependence, interference
 from plait.report.figures import forest
 from plait.report.words import amount
@@ -17,10 +18,11 @@ from .wording import estimated, level, listed, shown
 
 SHARE = "accuracy"
 METHOD = (
-    "Swapped: a row gets the cell of a row of another class; it follows if its answer becomes that class. These are "
-    "shares of the rows that have the modality. What moves the answers: answers that change when cells are dealt anew, "
-    "and the probability that goes elsewhere (total variation), of modalities from which no loss was shown in accuracy "
-    "or log loss; that was found on the same rows, so some of them may matter after all."
+    "Cell of another class: a row gets the cell of a row of another class; the answer follows if it becomes that "
+    "class. Cell of any row: dealt anew, as for the loss. Both are shares of the rows that have the modality. What "
+    "moves the answers: those that change with the cell of any row, and the probability that goes elsewhere (total "
+    "variation), of modalities from which no loss was shown in accuracy or log loss; that was found on the same rows, "
+    "so some of them may matter after all."
 )
 
 
@@ -29,14 +31,16 @@ def of_classes(subject: Subject, judged: Sequence[str]) -> Part:
     found: dict[str, Reliance] = {}
     for i, name in enumerate(judged):
         subject.progress("modalities", i, len(judged))
-        found |= dependence(
+        one = dependence(
             subject.exchanged,
             subject.truth,
             subject.have[subject.labelled][:, [subject.names.index(name)]],
             [name],
             groups=subject.groups[subject.labelled],
             seed=subject.seed,
-        )
+        )[name]
+        moved, followed = (_exact(subject, name, share) for share in (one.moved, one.followed))
+        found[name] = replace(one, moved=moved, followed=followed)
     order = sorted(found, key=lambda name: -found[name].accuracy.value)
     idle = {name: _interference(subject, name) for name in order if not _needed(found[name])}
     points = [(name, (found[name].accuracy.value, found[name].accuracy.interval), "") for name in order]
@@ -60,7 +64,7 @@ def of_classes(subject: Subject, judged: Sequence[str]) -> Part:
 
 def _interference(subject: Subject, name: str) -> Interference:
     rows, at = subject.labelled, subject.names.index(name)
-    return interference(
+    found = interference(
         subject.exchanged,
         name,
         np.ones(len(rows), bool),
@@ -69,6 +73,15 @@ def _interference(subject: Subject, name: str) -> Interference:
         groups=subject.groups[rows],
         seed=subject.seed,
     )
+    return replace(found, moved=_exact(subject, name, found.moved))
+
+
+def _exact(subject: Subject, name: str, share: Estimate) -> Estimate:
+    """A share of the rows that have a modality, with the exact binomial end where it is none of them, or all."""
+    if share.value not in (0, 1):
+        return share
+    groups = subject.groups[subject.labelled][subject.have[subject.labelled, subject.names.index(name)]]
+    return mean(np.full(len(groups), share.value), groups=groups, seed=subject.seed)
 
 
 def _needed(found: Reliance) -> bool:
@@ -132,7 +145,14 @@ def _percent(found: Estimate) -> str:
 def _grid(found: Mapping[str, Reliance], order: Sequence[str]) -> Grid:
     return Grid(
         "When rows get another row's cell, in points and per cent of the rows that have the modality",
-        ("modality", "rows", "accuracy lost", "log loss gained, nats", "swapped: answer changes", "follows the cell"),
+        (
+            "modality",
+            "rows",
+            "accuracy lost",
+            "log loss gained, nats",
+            "answer changes, cell of another class",
+            "follows that cell",
+        ),
         [
             (
                 name,
@@ -150,7 +170,7 @@ def _grid(found: Mapping[str, Reliance], order: Sequence[str]) -> Grid:
 def _moves(idle: Mapping[str, Interference]) -> Grid:
     return Grid(
         "What moves the answers though no loss from it was shown",
-        ("modality", "rows", "answers that change, %", "probability that goes elsewhere, %"),
+        ("modality", "rows", "answer changes, cell of any row, %", "probability that goes elsewhere, %"),
         [
             (name, str(one.rows), estimated(one.moved, SHARE), estimated(one.distance, SHARE))
             for name, one in idle.items()

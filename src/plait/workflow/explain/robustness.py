@@ -159,9 +159,10 @@ def _words(subject: Subject, falls: Mapping[str, Fall]) -> list[str]:
         said.append(f"That it does worse where {listed(spared, 'or')} is missing was not shown.")
     if harmful and unmoved:
         said.append(f"That it does worse where {listed(unmoved, 'or')} belongs to another row was not shown.")
-    misled = [f"{n} (by {amount(f.worse.value, measure)})" for n, f in falls.items() if f.worse and shown(f.worse)]
-    if misled:
-        said.append(f"A wrong one does more harm than none, as was shown of {listed(misled)}.")
+    worse = {n: fall.worse for n, fall in falls.items() if shown(fall.wrong) and fall.worse and shown(fall.worse)}
+    if worse:
+        misled = [f"{n} (by {amount(found.value, measure)})" for n, found in worse.items()]
+        said.append(f"A cell of another row was shown to do more harm than a missing one with {listed(misled)}.")
     if undealt := [n for n, fall in falls.items() if fall.wrong is None]:
         said.append(f"Wrong cells of {listed(undealt)} were not tried: too many of the rows belong together.")
     if nowhere := [n for n in subject.names if n not in falls]:

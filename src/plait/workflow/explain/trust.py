@@ -25,21 +25,23 @@ from .explain import QUESTIONS
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Array, Subject
 from .unlike import distances, unlike
-from .wording import ranged
+from .wording import estimated, ranged
 
 PATTERNS = 20
 """Patterns of presence in a table, those with the most rows."""
 METHOD = (
     "Sure: the probability of the class that it says; rows are answered in that order (Geifman et al., "
     "arXiv:1805.08206). That it knows where it is right is said where the surest half is shown to be right more often "
-    "than all rows. Stated and real: means over rows; the root mean square is over bins of equal mass, corrected for "
-    "the bias of few rows (Kumar et al., arXiv:1909.10155), and 0 where no error is found above that. A pattern is "
-    f"the modalities that a row has; of patterns with fewer than {FEW} rows nothing is said. Rows with other patterns "
-    "may be other rows in other ways too: a difference is no effect of what is missing. Warning signs: the share of "
-    "pairs of a wrong and a right row in which the wrong one has more of the sign, 50 % by chance. Contradiction: the "
-    "Jensen-Shannon divergence of what the model says from each modality alone (Lin, IEEE Trans. Inf. Theory 1991), on "
-    "rows with two or more. Distance: of a row's joint embedding to the tenth nearest training row (Sun et al., "
-    "arXiv:2204.06507), against that of validation rows, which did not train the model that was chosen. "
+    "than all rows, or wrong rows to have less confidence than right ones. Stated and real: means over rows; the root "
+    "mean square is over bins of equal mass, corrected for the bias of few rows (Kumar et al., arXiv:1909.10155), and "
+    "0 where no error is found above that. A pattern is the modalities that a row has; of patterns with fewer than "
+    f"{FEW} rows nothing is said. Rows with other patterns may be other rows in other ways too: a difference is no "
+    "effect of what is missing. Warning signs: the share of pairs of a wrong and a right row in which the wrong one "
+    "has more of the sign, 50 % by chance; without an interval where so few rows are wrong, or right, that chance "
+    "reaches as far (Mann & Whitney, Ann. Math. Statist. 1947). Contradiction: the Jensen-Shannon divergence of what "
+    "the model says from each modality alone (Lin, IEEE Trans. Inf. Theory 1991), on rows with two or more. Distance: "
+    "of a row's joint embedding to the tenth nearest training row (Sun et al., arXiv:2204.06507), against that of "
+    "validation rows, which did not train the model that was chosen. "
     "Intervals resample rows, or groups of rows that belong together, for the model as it is. All of it is about rows "
     "like the test rows: of rows from elsewhere it says nothing, and their confidence may be wrong as well."
 )
@@ -82,22 +84,18 @@ def _sure(subject: Subject) -> Part:
     if correct.all():
         said = f"It is right on all of the {len(correct)} test rows, which cannot show where it errs."
     else:
-        said = "Trust it more the surer it is" if low > 0 else "That it knows where it is right was not shown"
-        said += f": of the half of the rows where it is surest {half} are right, of all rows {whole}."
-    order = np.argsort(-confidence, kind="stable")
-    ends = {}
-    for share, one in found.accuracy.items():
-        ends[share] = one.interval
-        if not one.interval[0] < one.interval[1]:
-            # Resampling cannot see what did not happen once; the exact interval of the rows that were answered can.
-            surest = order[: fewest(share, len(order))]
-            ends[share] = mean_interval(correct[surest], groups=groups[surest], seed=subject.seed)
+        little = _little(subject)
+        knows = low > 0 or little.interval[0] > 0.5
+        said = "Trust it more the surer it is" if knows else "That it knows where it is right was not shown"
+        said += f": of the half of the rows where it is surest {half} are right, of all rows {whole}"
+        pairs = f"; of a wrong row and a right one it is less sure of the wrong one in {_pairs(little)}"
+        said += f"{pairs if correct.any() else ''}."
     risk = risk_coverage(confidence, 1.0 - correct)
     shares = np.arange(1, len(risk) + 1) / len(risk)
     # The first few rows jump between 0 and 1.
     seen = np.unique(np.linspace(min(len(risk) - 1, len(risk) // 20), len(risk) - 1, 200).astype(int))
-    marks = [(c, (1 - one.value, (1 - ends[c][1], 1 - ends[c][0]))) for c, one in found.accuracy.items()]
-    lines = [(f"{100 * c:.0f} %", ranged(one.value, ends[c], "accuracy")) for c, one in found.accuracy.items()]
+    marks = [(c, (1 - one.value, (1 - one.interval[1], 1 - one.interval[0]))) for c, one in found.accuracy.items()]
+    lines = [(f"{100 * c:.0f} %", estimated(one, "accuracy")) for c, one in found.accuracy.items()]
     return Part(
         [said],
         [
@@ -110,7 +108,6 @@ def _sure(subject: Subject) -> Part:
         [Grid("If only the surest rows are answered", ("answered", "right, in per cent"), lines)],
         account={
             **found.account(),
-            "accuracy": {c: {"value": one.value, "interval": ends[c]} for c, one in found.accuracy.items()},
             "gain_of_surest_half": {"value": gain(every)["gain"], "interval": (low, high)},
         },
     )
@@ -207,24 +204,26 @@ def _having(subject: Subject) -> Part:
 
 def _signs(subject: Subject) -> Part:
     """What tells a wrong row from a right one."""
-    confidence, correct = _confidence(subject)
+    _, correct = _confidence(subject)
     groups, seed = subject.groups[subject.labelled], subject.seed
     wrong = correct == 0
     if wrong.all() or not wrong.any():
         which = "all" if wrong.all() else "none"
         raise CannotSay(f"It is wrong on {which} of the test rows, so that no sign tells wrong rows from right ones.")
-    found = {"little confidence": (auroc(1 - confidence, wrong, groups=groups, seed=seed), len(wrong))}
+    found = {"little confidence": (_little(subject), len(wrong))}
     words, account = [], {}
     have = subject.have[subject.labelled]
-    if (have.sum(1) > 1).any():
+    several = have.sum(1) > 1
+    if several.any():
         alone = subject.decided((n,) for n in subject.names)
         singles = np.stack([alone[(n,)][subject.labelled] for n in subject.names], 1)
         fused = subject.predicted[subject.labelled]
         said = conflict(singles, fused, have, subject.truth, groups=groups, seed=seed)
-        account["conflict"] = {"modalities": list(subject.names), **said.account()}
         assert said.detector is not None
-        found["contradicting modalities"] = (said.detector, said.rows)
-        words.append(_contradiction(said.detector))
+        detector = _beyond_chance(said.detector, wrong[several])
+        account["conflict"] = {"modalities": list(subject.names), **replace(said, detector=detector).account()}
+        found["contradicting modalities"] = (detector, said.rows)
+        words.append(_told(detector, "where single modalities contradict each other", "contradicts itself more"))
     try:
         at, distance, *_ = distances(subject)
     except CannotSay:
@@ -234,10 +233,9 @@ def _signs(subject: Subject) -> Part:
         place[at] = distance
         score = place[subject.labelled]
         known = np.isfinite(score)
-        found["far from what was learned"] = (
-            auroc(score[known], wrong[known], groups=groups[known], seed=seed),
-            int(known.sum()),
-        )
+        far = _beyond_chance(auroc(score[known], wrong[known], groups=groups[known], seed=seed), wrong[known])
+        found["far from what was learned"] = (far, int(known.sum()))
+        words.append(_told(far, "where rows are far from what was learned", "is further from that"))
     points = [(label, (one.value, one.interval), "") for label, (one, _) in found.items() if np.isfinite(one.value)]
     account["signs"] = {
         label: {"auroc": one.value, "interval": one.interval, "rows": rows} for label, (one, rows) in found.items()
@@ -254,28 +252,47 @@ def _signs(subject: Subject) -> Part:
     )
 
 
-def _contradiction(detector: Estimate) -> str:
-    if not np.isfinite(detector.value):
-        return "Of the rows with two modalities or more all are right, or all wrong: contradiction can tell nothing."
-    share = f"{100 * detector.value:.0f} %"
-    if detector.interval[0] > 0.5:
-        return (
-            "Be wary where single modalities contradict each other: of a wrong row and a right one, the wrong one has "
-            f"the greater contradiction in {share} of all pairs (50 % by chance)."
-        )
-    if not np.isfinite(detector.interval[0]):
-        return (
-            "Of a wrong row and a right one, the wrong one has the greater contradiction between modalities in "
-            f"{share} of all pairs; how sure that is, so few cases cannot tell."
-        )
-    return f"That contradictions between modalities give errors away was not shown ({share} of pairs, 50 % by chance)."
+def _little(subject: Subject) -> Estimate:
+    """How well little confidence tells wrong rows from right ones."""
+    confidence, correct = _confidence(subject)
+    wrong = correct == 0
+    found = auroc(1 - confidence, wrong, groups=subject.groups[subject.labelled], seed=subject.seed)
+    return _beyond_chance(found, wrong)
+
+
+def _beyond_chance(found: Estimate, wrong: Array) -> Estimate:
+    """Without an interval where chance reaches as far: resampled, a handful of wrong rows seems surer than it is."""
+    few, many = sorted((int(wrong.sum()), int((~wrong).sum())))
+    by_chance = 1.96 * np.sqrt((few + many + 1) / (12 * few * many)) if few else np.inf
+    within = abs(found.value - 0.5) <= by_chance and not found.interval[0] <= 0.5 <= found.interval[1]
+    return replace(found, interval=(float("nan"), float("nan"))) if within else found
+
+
+def _told(sign: Estimate, where: str, more: str) -> str:
+    """What a sign says of errors.  more: what a row has that shows more of it."""
+    if not np.isfinite(sign.value):
+        return f"Errors {where} cannot be told from others: of such rows all are right, or all wrong."
+    pairs = f"of a wrong row and a right one, the wrong one {more} in {_pairs(sign)}"
+    if not np.isfinite(sign.interval[0]):
+        return f"Whether to be wary {where}, so few cases cannot tell: {pairs}."
+    if sign.interval[0] > 0.5:
+        return f"Be wary {where}: {pairs}."
+    if sign.interval[1] < 0.5:
+        return f"Errors are less frequent {where}: {pairs}."
+    return f"That errors are more frequent {where} was not shown: {pairs}."
+
+
+def _pairs(sign: Estimate) -> str:
+    return f"{100 * sign.value:.0f} % of all pairs (50 % by chance)"
 
 
 def _unlike(subject: Subject) -> Part:
     try:
         words, grids, account = unlike(subject)
     except CannotSay as why:
-        raise CannotSay(f"Whether rows are unlike those it learned from cannot be said. {why}") from why
+        raise CannotSay(
+            f"Whether the test rows as a whole are unlike those it learned from cannot be said. {why}"
+        ) from why
     return Part(words, [], grids, account=account)
 
 
