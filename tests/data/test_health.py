@@ -49,6 +49,8 @@ def test_few_rows_to_test_on_are_told_by_their_labels():
     assert "7 rows with a label in 'y' to test on" in findings(some, splits=splits)["few_test_rows", "test"]
     few = {**splits, "test": np.arange(90, 95)}
     assert "there are 5 rows to test on" in findings(whole, splits=few)["few_test_rows", "test"]
+    one = {**splits, "test": np.arange(90, 91)}
+    assert "there is 1 row to test on" in findings(whole, splits=one)["few_test_rows", "test"]
 
 
 def test_small_single_and_test_only_classes():

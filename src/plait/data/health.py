@@ -99,9 +99,10 @@ def _few_to_test(table: Table, test: Array) -> Iterator[Finding]:
         of[name] = int(np.isin(table.targets(name)[0], test).sum())
     fewest = min(of, key=lambda name: of[name])
     if of[fewest] < TESTED:
-        rows = f"{of[fewest]} rows {f'with a label in {fewest!r} ' if fewest else ''}to test on"
+        there = "is 1 row" if of[fewest] == 1 else f"are {of[fewest]} rows"
+        rows = f"{there} {f'with a label in {fewest!r} ' if fewest else ''}to test on"
         said = "figures on so few say next to nothing. plait compare tests on every row"
-        yield Finding("few_test_rows", "test", f"there are {rows}: {said}")
+        yield Finding("few_test_rows", "test", f"there {rows}: {said}")
 
 
 def label_errors(probabilities: Array, labels: Array) -> Array:

@@ -9,7 +9,7 @@ from plait.core.errors import DataError, RecipeError, RunError, SchemaError
 from plait.measures.estimate import Estimate
 from plait.workflow.explain.explain import QUESTIONS, explain
 from plait.workflow.explain.section import CannotSay
-from plait.workflow.explain.wording import between, ranged
+from plait.workflow.explain.wording import between, gained, ranged
 from plait.workflow.model import Model
 
 
@@ -131,6 +131,12 @@ def test_numbers_have_the_decimals_that_their_interval_has_a_use_for():
     assert between(Estimate(2.5, (2.41, 2.638)), "mean_absolute_error") == "95 % interval 2.41 to 2.64"
     # One that has no width says all that is known.
     assert ranged(0.1234, (0.1234, 0.1234)) == "0.123 [0.123, 0.123]"
+
+
+def test_what_is_gained_in_an_error_is_how_much_lower_it_is():
+    assert gained(0.031, "accuracy") == "3.1 points"
+    assert gained(29.7, "mae") == "a mean absolute error 29.7 lower"
+    assert gained(-0.2, "log_loss") == "a log loss 0.2 higher"
 
 
 def test_where_no_row_differs_no_width_is_made_up():

@@ -43,6 +43,18 @@ def test_a_worth_that_was_not_shown_is_not_told_as_one(subject):
     assert "gives the most" not in said
 
 
+def test_shares_by_class_say_what_they_are_measured_against(subject):
+    """Without looking the most frequent class is said, so all of its rows are right: any doubt of it is a loss."""
+    subject.test = np.arange(len(subject.table))
+    (grid,) = [grid for grid in answer(subject).grids if grid.title.startswith("Share by class")]
+    unseen = subject.classes[np.bincount(subject.truth[np.isin(subject.labelled, subject.learned)]).argmax()]
+    assert f"above always saying {unseen}: what other classes gain by a modality, {unseen} may lose" in grid.title
+    total = {line[0]: sum(float(cell.split()[0]) for cell in line[2:]) for line in grid.lines}
+    right = subject.predicted[subject.labelled].argmax(1) == subject.truth
+    for c, label in enumerate(subject.classes):
+        assert total[label] == pytest.approx(100 * (right[subject.truth == c].mean() - (label == unseen)), abs=0.2)
+
+
 def test_leaving_one_out_is_hiding_it(found, subject):
     rest = tuple(name for name in subject.names if name != "strong")
     lost = subject.values(subject.predicted).mean() - subject.values(subject.decided([rest])[rest]).mean()

@@ -27,11 +27,11 @@ METHOD = (
     "is fitted to what the model makes of one modality, the others hidden (what its head reads), on the rows that "
     "were learned from, its penalty chosen by cross-validation with rows that belong together in one fold; test "
     "rows judge it, beside a model that was trained on this modality alone (its upper bound: Wang et al., "
-    "arXiv:1905.12681). As one fitted anew may be worse than the one that was trained, `held back, read anew` has "
-    f"one on either side; a modality is called held back where both differences are shown, on {FEW} test rows or "
-    "more. Such a shortfall may also come from training that suits the whole and not this part, and one interval "
-    "in twenty misses. `ahead`: the mean probability of the truth over that of each other modality, 1 where they "
-    "are even; it cannot tell a modality that was held back from one that knows little (Peng et al., "
+    "arXiv:1905.12681). As one fitted anew may be worse than the one that was trained, `linear models on both sides` "
+    "reads that model, too, by a linear one; a modality is called held back where both differences are shown, on "
+    f"{FEW} test rows or more. Such a shortfall may also come from training that suits the whole and not this part, "
+    "and one interval in twenty misses. `ahead`: the mean probability of the truth over that of each other modality, "
+    "1 where they are even; it cannot tell a modality that was held back from one that knows little (Peng et al., "
     "arXiv:2203.15332). Gap of shares: the largest Shapley value of the measure minus the smallest (Xu et al., "
     "arXiv:2502.10816); never below 0, so that some gap is there by chance. Gradients: of the loss from each "
     "modality alone, over the rows of a batch that have it, in the parameters that all share (fusion and head), on "
@@ -170,7 +170,9 @@ def _words(subject: Subject, found: Balance, anew: Balance) -> list[str]:
             f"{how}."
         )
     elif len(few) == len(names):
-        said.append(f"There are too few rows to tell: no modality has {FEW} test rows, and as many learned from.")
+        said.append(
+            f"There are too few rows to tell: no modality has both {FEW} test rows and {FEW} rows to learn from."
+        )
     else:
         # Both must be shown, so the smaller of both ends is what may be there unseen.
         room = {
@@ -188,7 +190,7 @@ def _words(subject: Subject, found: Balance, anew: Balance) -> list[str]:
         said.append(f"Of {listed([names[m] for m in more])} it learned more beside the others than a model of its own.")
     if few and len(few) < len(names):
         rows = listed([f"{names[m]} ({found.rows[m]} rows)" for m in few])
-        said.append(f"Nothing is said of {rows}: that takes {FEW} test rows, and as many that were learned from.")
+        said.append(f"Nothing is said of {rows}: that takes both {FEW} test rows and {FEW} rows to learn from.")
     return said
 
 
@@ -212,7 +214,7 @@ def _grid(subject: Subject, found: Balance, anew: Balance) -> Grid:
         "beside others",
         "a model of it alone",
         "held back",
-        "held back, read anew",
+        "held back, linear models on both sides",
         *(["ahead of the others (1: even)"] if ahead else []),
         "rows",
     )

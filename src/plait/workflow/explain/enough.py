@@ -117,7 +117,7 @@ def _words(subject: Subject, terms: _Terms, single: BestSingle, beyond: Estimate
         )
     return (
         f"One modality may be enough: that all together do better than a model of {best} alone was not shown ({by}), "
-        f"and that model {gained}. Whether fusion is worth it on this table these rows cannot tell."
+        f"and that model {gained}. These rows cannot tell whether fusion is worth it on this table."
     )
 
 

@@ -36,10 +36,10 @@ METHOD = (
     "well without any connection is multiplied by the number of modalities asked about. A connection rules out "
     "missing completely at random; none being shown proves nothing, and reasons in the cells themselves cannot be "
     "seen. The worth on all rows weighs each row by one over its chance of having the modality (Choi et al., "
-    "arXiv:2505.16953), and is right only if what is known holds all reasons. Nothing if: how far unknown reasons "
-    "would have to move the odds of having it for the worth to be nothing (Zhao et al., arXiv:1711.11286); if odds "
-    f"move: what it lies between if they move them by up to {FACTOR:.0f}; without assumptions: what the reasons may "
-    "be is left open (Manski 1990)."
+    "arXiv:2505.16953), and is right only if what is known holds all reasons. Factor that would undo it: by how much "
+    "unknown reasons would have to multiply or divide the odds of having it for the worth to be nothing (Zhao et al., "
+    f"arXiv:1711.11286). With a factor up to {FACTOR:g}: what the worth lies between then. Without assumptions: what "
+    "the reasons may be is left open (Manski 1990)."
 )
 
 
@@ -200,7 +200,7 @@ def _grids(subject: Subject, gaps: Mapping[str, Gap]) -> list[Grid]:
             ranged(gap.gain.naive, gap.gain.naive_interval, measure),
             ranged(gap.gain.mean, gap.gain.interval, measure),
             f"{gap.gain.overlap.effective:.0f} of {gap.gain.overlap.observed}",
-            f"{gap.odds:.1f}" if gap.odds is not None and np.isfinite(gap.odds) else "none",
+            f"{gap.odds:.1f}" if gap.odds is not None and np.isfinite(gap.odds) else "no factor would",
             _bounds(gap.between, measure),
             *([_bounds(gap.whatever, measure)] if is_share(measure) else []),
         )
@@ -212,8 +212,8 @@ def _grids(subject: Subject, gaps: Mapping[str, Gap]) -> list[Grid]:
         "where it is there",
         "if all had it",
         "rows it rests on",
-        "nothing if odds move by",
-        f"if odds move up to {FACTOR:g}",
+        "factor on the odds that would undo it",
+        f"with a factor up to {FACTOR:g}",
     )
     last = ["without assumptions"] if is_share(measure) else []
     return [told, Grid(f"What a modality adds in {name(measure)}", (*head, *last), lines)] if lines else [told]

@@ -161,8 +161,8 @@ def _to_try(temperatures: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair]
     kept = f"it was learned{ended}" if learned else f"it was {first:g}"
     return [
         f"To try in a new fit: a temperature that rises ({kept}), by --set '{place}=[{first:g}, {RISE * first:g}]'. On "
-        "made data it left a smaller gap and found no less (plait catalogue show gap_temperature_and_swapping); its "
-        "effect on this table was not measured."
+        "made data the gap was then smaller, and searches found no fewer right answers (plait catalogue show "
+        "gap_temperature_and_swapping); its effect on this table was not measured."
     ]
 
 

@@ -235,7 +235,7 @@ def _signs(subject: Subject) -> Part:
         known = np.isfinite(score)
         far = _beyond_chance(auroc(score[known], wrong[known], groups=groups[known], seed=seed), wrong[known])
         found["far from what was learned"] = (far, int(known.sum()))
-        words.append(_told(far, "where rows are far from what was learned", "is further from that"))
+        words.append(_told(far, "where rows are far from what was learned", "is further away"))
     points = [(label, (one.value, one.interval), "") for label, (one, _) in found.items() if np.isfinite(one.value)]
     account["signs"] = {
         label: {"auroc": one.value, "interval": one.interval, "rows": rows} for label, (one, rows) in found.items()

@@ -75,9 +75,9 @@ def between(found: Estimate, measure: str) -> str:
 
 
 def gained(value: float, measure: str) -> str:
-    """What is gained by a measure: `3.1 points`, and of errors `0.2 less log loss`."""
+    """What is gained by a measure: `3.1 points`, and of errors `a log loss 0.2 lower`."""
     if measure in ERRORS:
-        return f"{abs(value):.3g} {'more' if value < 0 else 'less'} {name(measure)}"
+        return f"a {name(measure)} {abs(value):.3g} {'higher' if value < 0 else 'lower'}"
     return amount(value, measure)
 
 

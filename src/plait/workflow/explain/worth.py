@@ -13,7 +13,7 @@ from plait.measures.estimate import Estimate
 from plait.measures.worth.sample_importance import KINDS, sample_importance
 from plait.measures.worth.shapley import Worth, alone, leave_one_out
 from plait.report.figures import forest
-from plait.report.words import is_share, name
+from plait.report.words import ERRORS, is_share, name
 
 from .explain import QUESTIONS
 from .missing import missing
@@ -99,7 +99,8 @@ def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int]
     of = f" of {name(measure)}" if is_share(measure) else ""
     size = f"{gained(every.value, measure)}{of} ({between(every, measure)}, {len(subject.labelled)} rows)"
     if shown(every):
-        said = [f"All modalities together are worth {size} above answering without looking."]
+        than = "than that of" if measure in ERRORS else "above"
+        said = [f"All modalities together are worth {size} {than} answering without looking."]
     else:
         said = [
             f"That all modalities together are worth anything above answering without looking was not shown: {size}."
@@ -136,7 +137,12 @@ def _by_class(subject: Subject, shares: Worth) -> list[Grid]:
         (classes[c], str(count[c]), *(span(within[c], i, subject.measure) for i in range(len(subject.names))))
         for c in kept
     ]
-    return [Grid(f"Share by class, of classes with {FEW} rows or more", ("class", "rows", *subject.names), lines)]
+    unseen = classes[int(subject.decided([()])[()][0].argmax())]
+    title = (
+        f"Share by class, of classes with {FEW} rows or more, above always saying {unseen}: what other classes gain by "
+        f"a modality, {unseen} may lose"
+    )
+    return [Grid(title, ("class", "rows", *subject.names), lines)]
 
 
 def _per_row(
