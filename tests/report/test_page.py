@@ -8,7 +8,7 @@ import pytest
 from plait.report import figures
 from plait.report.page import page
 from plait.report.report import Cell, Column, Found, Search
-from plait.report.words import number
+from plait.report.words import SPACE, number
 
 VOID = {"meta", "img", "br", "path", "use", "rect"}
 
@@ -134,8 +134,17 @@ def test_a_section_stands_only_where_there_is_something_for_it(report):
 def test_what_is_lost_without_a_modality_stands_on_the_rows_that_have_it(report):
     entry = report().evaluation["without"]["image"]
     text = re.sub(r"<[^>]+>", " ", page(report()))
-    shown = (number(entry["accuracy"], "accuracy"), number(entry["with"]["accuracy"], "accuracy"), entry["rows"])
-    assert re.search(r"without image\s+{}\s+{}\s+{}\b".format(*(re.escape(str(value)) for value in shown)), text)
+    values = (number(found["accuracy"], "accuracy") for found in (entry, entry["with"]))
+    shown = (*values, f"5.2 to 24.9{SPACE}%", entry["rows"])
+    assert re.search(r"without image\s+{}\s+{}\s+{}\s+{}\b".format(*(re.escape(str(value)) for value in shown)), text)
+
+
+def test_a_tile_has_the_decimals_that_its_interval_has_a_use_for(report):
+    found = {"log_loss": (0.1123, [0.0276, 0.2301]), "auc": (0.9961, [0.99, 0.9983])}
+    test, intervals = ({name: one[at] for name, one in found.items()} for at in (0, 1))
+    text = page(report(evaluation={"rows": 45, "test": test, "intervals": intervals}))
+    assert "<b>0.11</b><small>95 %: 0.03 to 0.23</small>" in text
+    assert "<b>0.9961</b><small>95 %: 0.9900 to 0.9983</small>" in text
 
 
 def test_what_a_user_wrote_is_never_markup(report):

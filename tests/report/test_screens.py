@@ -1,3 +1,4 @@
+import re
 from functools import cache
 
 import browser
@@ -11,6 +12,7 @@ pytestmark = pytest.mark.skipif(not browser.available(), reason="no Chromium is 
 
 SCORES = [(f"caption and image, model {i}", (0.1 * i, (0.1 * i - 0.3, 0.1 * i + 0.2)), "") for i in range(9)]
 WIDE = ("modality", "to this model", "leaving it out", "where it is there", "where all are there", "rows")
+PATTERNS = [{"present": ["caption"], "accuracy": 0.5, "rows": 60}]
 QUESTIONS = [
     {
         "name": "worth",
@@ -60,3 +62,22 @@ def test_every_figure_is_drawn(width, seen):
 
 def test_a_desk_has_things_side_by_side_where_a_phone_has_them_below(seen):
     assert seen(browser.DESK).height < 0.8 * seen(browser.PHONE).height
+
+
+def test_a_phone_makes_the_patterns_no_smaller_than_a_desk(seen):
+    """Their letters are small as they are, and more modalities would make them smaller."""
+    desk, phone = ([wide for _, _, wide, _ in seen(width).figures] for width in (browser.DESK, browser.PHONE))
+    patterns = figures.grid(PATTERNS, ("caption", "image", "sound"), "accuracy")
+    natural = float(re.search(r' width="(\d+)"', patterns)[1])
+    assert any(abs(wide - natural) < 1 for wide in desk)
+    assert any(abs(wide - natural) < 1 for wide in phone)
+
+
+def test_heads_of_many_words_are_not_as_tall_as_they_have_words(report, tmp_path):
+    head = ("modality", *["30.0 [22.9, 37.3]"] * 3, "rows that have the modality at all in this table")
+    heights = []
+    for last in ("rows", head[-1]):
+        grid = {"title": "Worth", "head": (*head[:-1], last), "lines": [["spoken", *["30.0 [22.9, 37.3]"] * 3, "35"]]}
+        asked = {**QUESTIONS[0], "grids": [grid]}
+        heights.append(browser.look(page(report("class", questions=[asked])), browser.PHONE, tmp_path).height)
+    assert heights[1] - heights[0] < 4 * 22

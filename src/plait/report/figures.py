@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from plait.core.extras import need
 
-from .words import FEW, SPACE, decimals, defined, ends, interval, is_share, name, number
+from .words import FEW, SPACE, defined, ends, is_share, name, number, with_interval
 
 INK, MUTED, LINE = "#1f2933", "#5f6b7a", "#dde2e8"
 FUSED, SINGLE, THIRD = "#0072b2", "#d55e00", "#009e73"
@@ -192,10 +192,8 @@ def forest(
         if points:
             ends = "" if between is None else f"{between[0]:.1f} to {between[1]:.1f}"
             said = f"{value:.1f}{GAP}{ends}"
-        elif is_share(measure) or between is None or (digits := decimals(*between)) is None:
-            said = f"{number(value, measure)}{GAP}{interval(between, measure)}"
         else:
-            said = f"{value:,.{digits}f}{GAP}{between[0]:,.{digits}f} to {between[1]:,.{digits}f}"
+            said = GAP.join(with_interval(value, between, measure))
         axes.text(1.04, line, said, ha="left", va="center", size=7.5, color=MUTED, transform=row)
     axes.set(ylim=(len(rows) - 0.4, -0.6), yticks=[])
     axes.spines["left"].set_visible(False)
@@ -234,9 +232,9 @@ def grid(patterns: Sequence[Mapping[str, Any]], names: Sequence[str], measure: s
         for i, modality in enumerate(names):
             there = modality in entry["present"]
             axes.plot((i + 0.5) * column, y + step / 2, "o", color=INK if there else LINE, markersize=5, linewidth=0)
+        value, said = with_interval(entry[measure], ends(entry, measure), measure)
         shade = next(shades) if entry.get("rows", FEW) >= FEW else None
-        _cell(axes, left + 0.1, y + 0.01, 0.64, step - 0.02, shade, number(entry[measure], measure))
-        said = interval(ends(entry, measure), measure)
+        _cell(axes, left + 0.1, y + 0.01, 0.64, step - 0.02, shade, value)
         axes.text(left + 1.32, y + step / 2, said, ha="center", va="center", size=7.5, color=MUTED)
         axes.text(left + 2.25, y + step / 2, f"{entry.get('rows', 0):,}", ha="right", va="center", size=7.5)
     return _svg(figure, "grid", f"{name(measure)} by the modalities that are seen")

@@ -18,11 +18,27 @@ from . import figures
 from .drawings import drawings
 from .report import Cell, Column, Found, Report
 from .style import STYLE
-from .words import DASH, FEW, SPACE, best_first, best_single, defined, ends, headline, interval, name, number, seconds
+from .words import (
+    DASH,
+    FEW,
+    SPACE,
+    best_first,
+    best_single,
+    defined,
+    ends,
+    headline,
+    interval,
+    name,
+    number,
+    seconds,
+    with_interval,
+)
 
 _LARGEST_SOUND = 400_000
 _THUMBNAIL = 192
 _QUARANTINE_SHOWN = 20
+SAID = 12
+"""Letters from which the head of a column is no single word, and must not be broken after each."""
 PROSE = 48
 """Letters from which a cell of a table is a sentence."""
 _SOUNDS = (
@@ -79,18 +95,14 @@ def _top(report: Report) -> str:
 
 def _tiles(report: Report) -> str:
     test = report.evaluation.get("test", {})
-    tiles = [
-        f'<div class="tile"><span>{escape(_capital(name(m)))}</span><b>{number(v, m)}</b>'
-        f"<small>{_ninety_five(report.evaluation, m)}</small></div>"
-        for m, v in test.items()
-        if defined(v)
-    ]
+    tiles = [_tile(m, v, ends(report.evaluation, m)) for m, v in test.items() if defined(v)]
     return f'<div class="tiles">{"".join(tiles)}</div>\n' if tiles else ""
 
 
-def _ninety_five(entry: Mapping[str, Any], measure: str) -> str:
-    found = interval(ends(entry, measure), measure)
-    return f"95 %: {found}" if found else "&nbsp;"
+def _tile(measure: str, value: float, between: tuple[float, float] | None) -> str:
+    said, found = with_interval(value, between, measure)
+    below = f"95 %: {found}" if found else "&nbsp;"
+    return f'<div class="tile"><span>{escape(_capital(name(measure)))}</span><b>{said}</b><small>{below}</small></div>'
 
 
 def _question(asked: Mapping[str, Any]) -> str:
@@ -148,7 +160,12 @@ def _patterns(report: Report, drawing: str) -> str:
         return ""
     main = scores.of(report.kind).main
     rows = [
-        (f"without {escape(m)}", *(number(p.get(main), main) for p in (entry, entry["with"])), _count(entry["rows"]))
+        (
+            f"without {escape(m)}",
+            *(number(p.get(main), main) for p in (entry, entry["with"])),
+            _difference(entry.get("loss", {}).get(main), main),
+            _count(entry["rows"]),
+        )
         for m, entry in report.evaluation.get("without", {}).items()
     ]
     note = (
@@ -156,9 +173,12 @@ def _patterns(report: Report, drawing: str) -> str:
         "with every other modality hidden, so different lines are about different rows. "
         f"Lines on fewer than {FEW} rows say little; they stand last, without colour."
     )
-    return _pair(
-        _figure(drawing, note), _grid(("on the rows that have it", name(main), "with it", "rows"), rows) if rows else ""
-    )
+    head = ("on the rows that have it", name(main), "with it", "with minus without, 95 %", "rows")
+    return _pair(_figure(drawing, note, "whole"), _grid(head, rows) if rows else "")
+
+
+def _difference(between: Sequence[float] | None, measure: str) -> str:
+    return "no row differs" if between == [0, 0] else interval(between, measure) or DASH
 
 
 def _retrieval(report: Report, drawing: str) -> str:
@@ -275,7 +295,7 @@ def _repeat(report: Report) -> str:
 
 def _grid(head: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -> str:
     """A table of cells that are HTML already."""
-    top = "".join(f"<th>{h}</th>" for h in head)
+    top = "".join(f'<th class="said">{h}</th>' if len(h) > SAID else f"<th>{h}</th>" for h in head)
     head_row = f"<thead><tr>{top}</tr></thead>" if any(head) else ""
     body = "".join(f"<tr>{''.join(map(_cell_of, row))}</tr>" for row in rows)
     return f'<div class="scroll"><table class="{align}">{head_row}<tbody>{body}</tbody></table></div>'
@@ -286,11 +306,12 @@ def _cell_of(text: str) -> str:
     return f'<td class="prose">{text}</td>' if "<" not in text and len(text) > PROSE else f"<td>{text}</td>"
 
 
-def _figure(svg: str, note: str = "") -> str:
+def _figure(svg: str, note: str = "", of: str = "") -> str:
+    """of: a class of the style, such as `whole`, which no narrow screen makes smaller."""
     if not svg:
         return ""
     caption = f"<figcaption>{note}</figcaption>" if note else ""
-    return f'<figure><div class="scroll">{svg}</div>{caption}</figure>'
+    return f'<figure class="{of}"><div class="scroll">{svg}</div>{caption}</figure>'
 
 
 def _pair(first: str, second: str) -> str:

@@ -39,6 +39,7 @@ th{font-weight:500;color:var(--muted);font-size:13px;text-align:right;padding:4p
 td{border-top:1px solid var(--line);padding:7px 0 7px 10px;text-align:right;white-space:nowrap}
 th:first-child,td:first-child,table.left th,table.left td{text-align:left}
 th:first-child,td:first-child{padding-left:0;white-space:normal;overflow-wrap:break-word}
+th.said{min-width:15ch}
 td.prose{white-space:normal;text-align:left;min-width:24ch}
 table.kinds th:nth-child(2),table.kinds td:nth-child(2){text-align:left}
 table.left td:last-child{white-space:normal;overflow-wrap:anywhere}
@@ -76,6 +77,7 @@ summary{cursor:pointer;font-weight:600;margin:6px 0 10px}
 p{margin:0 0 10px}
 @media(max-width:760px){main{padding:24px 12px 40px}section{padding:18px 16px}
 .pair,.search{grid-template-columns:minmax(0,1fr)}
+.whole svg{max-width:none}
 .tiles,.hits{grid-template-columns:repeat(2,minmax(0,1fr))}.tile{padding:10px 12px}.tile b{font-size:22px}
 th,td{padding-left:10px}.bar{display:none}}
 @media print{:root{--ground:#fff}main{max-width:none;padding:0}section{break-inside:avoid;border:0;padding:12px 0}

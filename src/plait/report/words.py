@@ -83,6 +83,14 @@ def interval(ends: Any, measure: str = "", digits: int = 1) -> str:
     return f"{low.removesuffix(f'{SPACE}%')} to {high}"
 
 
+def with_interval(value: Any, ends: tuple[float, float] | None, measure: str) -> tuple[str, str]:
+    """-> a value, and `low to high`, with as many decimals as the interval has a use for; shares in per cent."""
+    if ends is None or is_share(measure) or (digits := decimals(*ends)) is None:
+        return number(value, measure), interval(ends, measure)
+    said, low, high = (f"{one:,.{digits}f}" for one in (value, *ends))
+    return said, f"{low} to {high}"
+
+
 def ends(entry: Mapping[str, Any], measure: str) -> tuple[float, float] | None:
     """The interval of a measure in an evaluation's entry."""
     found = (entry.get("intervals") or entry.get("interval") or {}).get(measure)
