@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 MOST = 20
 """Lines of a list that may be long."""
+
+PATH = 26
+"""Letters from which a component's path takes two lines."""
 
 Renderables = list[RenderableType | None]
 
@@ -92,7 +95,7 @@ def compared(account: Mapping[str, Any], out: Path | None) -> Renderables:
     return [
         _titled(f"Compared by {account['target']}", account["words"]),
         _table(f"{account['trials']} trials each, judged {folds} times", head, lines),
-        _line("seconds: of one training, which depends on what else the machine did; no costs: it trains no network"),
+        _line("seconds: of one training, which depends on what else the machine did; without costs: trains no network"),
         _list("Left out", [f"{name}: {why}" for name, why in account["left_out"].items()]),
         _list("Notes", account["notes"]),
         _line(f"Written: {out / 'compare.json'}, {out / 'forest.svg'}" if out else ""),
@@ -140,7 +143,11 @@ def evaluation(account: Mapping[str, Any]) -> Renderables:
         f"{n} with a label in {name}" for name, n in account.get("labelled", {}).items() if n != account["rows"]
     ]
     return [
-        _table(", ".join([f"Test, {account['rows']} rows", *labelled]), ("measure", "value", "95 % interval"), test),
+        _table(
+            ", ".join([f"Test, {account['rows']} {'row' if account['rows'] == 1 else 'rows'}", *labelled]),
+            ("measure", "value", "95 % interval"),
+            test,
+        ),
         _table(
             f"Each modality alone ({main}, on the rows that have it)",
             ("modality", "rows", "alone", "fused", "fused minus alone"),
@@ -231,13 +238,19 @@ def entries(found: Sequence[Mapping[str, Any]]) -> Renderables:
         (
             one["name"],
             one["family"],
-            one["component"],
+            "\n".join(map(_path, one["component"].split(", "))),
             one["verdict"] + (" (stale)" if one["stale"] else ""),
             one["title"],
         )
         for one in found
     ]
     return [_table("Catalogue", head, lines), None if lines else _line("Nothing of that kind.")]
+
+
+def _path(component: str) -> str:
+    """Where it is long, broken before the last name, so that no narrow column breaks it in a word."""
+    folder, slash, last = component.rpartition("/")
+    return f"{folder}{slash}\n{last}" if len(component) > PATH else component
 
 
 def entry(account: Mapping[str, Any]) -> Renderables:
@@ -341,17 +354,18 @@ def _brief(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {slot: value for slot, value in recipe.items() if value not in ({}, [], None)}
 
 
-def _table(title: str, head: Sequence[str], lines: Sequence[Sequence[Any]]) -> Table | None:
+def _table(title: str, head: Sequence[str], lines: Sequence[Sequence[Any]]) -> Group | None:
     """None without lines.  Numbers stand on the right; the first column, which names the line, stays whole."""
     if not lines:
         return None
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    table = Table(header_style="dim", box=None, pad_edge=False)
     for at, (name, values) in enumerate(zip(head, zip(*lines, strict=True), strict=True)):
         side: Literal["left", "right"] = "right" if all(isinstance(v, int) for v in values) else "left"
         table.add_column(name, justify=side, overflow="fold", no_wrap=at == 0)
     for line in lines:
         table.add_row(*(Text(str(value)) for value in line))
-    return table
+    # A title of the table itself is broken where the table ends.
+    return Group(Text(title, "bold"), table)
 
 
 def _more(lines: Sequence[Any]) -> Text | None:
