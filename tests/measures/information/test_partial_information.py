@@ -199,6 +199,30 @@ def test_large_alphabets_are_solved_to_the_optimum() -> None:
     assert union - 1e-7 <= alternating(joint, 300) <= union + 2e-3
 
 
+def test_constraints_that_bend_much_near_the_boundary_are_solved_too() -> None:
+    """Tables that a step far ahead is cut short on, all 200 times."""
+    no = [0, 2, 5, 5, 9, 4, 11, 7, 9, 11, 9, 4, 13, 8, 14], [1, 2, 7, 3, 18, 9, 4, 6, 12, 22, 9, 7, 8, 3]
+    yes = [7, 11, 12, 7, 10, 4, 10, 6, 7, 8, 6, 2, 5, 2, 1], [5, 7, 22, 8, 20, 7, 3, 4, 7, 11, 2, 1, 1, 0]
+    one, two = (np.array(counts, float).T for counts in zip(no, yes, strict=True))
+    fine, rough = (_union.union_information(one, two, gap) for gap in (1e-8, 1e-5))
+    assert fine - 1e-5 / np.log(2) <= rough <= fine + 1e-8
+    coupling = one[:, None] * two[None] / one.sum(0) + 1e-6
+    above = alternating(coupling / coupling.sum(), 1000)
+    assert above - 2e-3 <= fine <= above + 1e-5
+
+
+def test_what_is_not_found_says_how_far_off_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    joint = drawn(0, (4, 4, 2))
+    union = _union.union_information(joint.sum(1), joint.sum(0))
+    monkeypatch.setattr(_union, "STEPS", 8)
+    with pytest.raises(ArithmeticError, match="may be") as error:
+        _union.union_information(joint.sum(1), joint.sum(0))
+    assert float(str(error.value).split()[-2]) > 1e-8
+    # and the value that was reached is a bound from below
+    monkeypatch.setattr(_union, "STEPS", 30)
+    assert _union.union_information(joint.sum(1), joint.sum(0), 0.1) <= union + 1e-9
+
+
 def test_nothing_that_is_allowed_is_below_the_union() -> None:
     rng = np.random.default_rng(0)
     for seed in range(5):

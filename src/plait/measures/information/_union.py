@@ -31,9 +31,12 @@ ROUGH = 1e-5
 """The same, where it is one of many resamples."""
 STEPS = 200
 MOST = 6000
-_CENTRE, _NEAR = 0.1, 0.01
-"""The products of slacks and multipliers: what a step aims at, and the least that is allowed, as parts of their mean.
-Without the second, one slack that is nearly used up makes all further steps tiny."""
+_NEAR = 0.01
+"""The least that a product of a slack and its multiplier may be, as a part of their mean.  Without it, one slack that
+is nearly used up makes all further steps tiny."""
+_AIMS = (0.1, 0.5)
+"""The products that a step aims at, as parts of their mean: the first, and if `STEPS` steps do not suffice, the next.
+Where constraints bend much near the boundary, all steps that aim far ahead are cut short."""
 _DUST = 1e-10
 """Smaller probabilities change nothing that counts, and spoil the equations."""
 
@@ -49,7 +52,7 @@ def mutual_information(joint: Array) -> float:
 def union_information(first: Array, second: Array, gap: float = GAP) -> float:
     """Bits.  first: p(x1, y) [A, C]; second: p(x2, y) [B, C], with the same p(y).  At most `gap` nats too low.
 
-    ValueError if the p(y) differ or there are too many equations; ArithmeticError if `STEPS` steps do not suffice.
+    ValueError if the p(y) differ or there are too many equations; ArithmeticError if it was not found.
     """
     first, second = first / first.sum(), second / second.sum()
     if first.shape[1] != second.shape[1] or np.abs(first.sum(0) - second.sum(0)).max() > 1e-7:
@@ -61,7 +64,11 @@ def union_information(first: Array, second: Array, gap: float = GAP) -> float:
         return max(mutual_information(first), mutual_information(second))
     if (size := first.size + second.size) > MOST:
         raise ValueError(f"{size} values of a source with a target are too many, at most {MOST}: merge rare values")
-    return float(_dual(first, second, gap) - target[said] @ np.log(target[said])) / np.log(2)
+    for aim in _AIMS:
+        value, left = _dual(first, second, gap, aim)
+        if left < gap:
+            return float(value - target[said] @ np.log(target[said])) / np.log(2)
+    raise ArithmeticError(f"the union information was not found to {gap:g} nats: it may be {left:g} off")
 
 
 def _merged(joint: Array, target: Array) -> Array:
@@ -74,8 +81,11 @@ def _merged(joint: Array, target: Array) -> Array:
     return merged
 
 
-def _dual(first: Array, second: Array, wanted_gap: float) -> float:
-    """The greatest value of the dual, in nats; every row and column has mass."""
+def _dual(first: Array, second: Array, wanted_gap: float, centre: float) -> tuple[float, float]:
+    """-> the greatest value of the dual that was reached, and how far from the optimum it may be, both in nats.
+
+    Every row and column has mass.  centre: of `_AIMS`.
+    """
     u, v = _logs(first / first.sum(1, keepdims=True)) / 2, _logs(second / second.sum(1, keepdims=True)) / 2 - 0.25
     there = np.asarray(np.isfinite(u[:, None] + v[None]).any(2))
     free, wanted = _free(first, second), np.concatenate([first.ravel(), second.ravel()])
@@ -86,8 +96,8 @@ def _dual(first: Array, second: Array, wanted_gap: float) -> float:
         gap = float(np.sum((mass * slack)[there]))
         left = np.abs(_sums(mass[..., None] * share) - wanted).sum()
         if max(gap, left) < wanted_gap / 2:
-            return _value(first, u) + _value(second, v)
-        aim = np.where(there, _CENTRE * gap / there.sum() / slack, 0.0)
+            break
+        aim = np.where(there, centre * gap / there.sum() / slack, 0.0)
         step = np.zeros(len(wanted))
         step[free] = _solve(
             _matrix(mass, slack, share)[np.ix_(free, free)], (wanted - _sums(aim[..., None] * share))[free]
@@ -105,7 +115,7 @@ def _dual(first: Array, second: Array, wanted_gap: float) -> float:
         else:
             break
         u, v, mass = u + length * du, v + length * dv, mass + length * dmass
-    raise ArithmeticError(f"the union information was not found to {wanted_gap:g} nats; {gap:g} are left")
+    return _value(first, u) + _value(second, v), 2 * max(gap, left)
 
 
 def _constraints(u: Array, v: Array, there: Array) -> tuple[Array, Array]:
