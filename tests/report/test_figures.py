@@ -110,3 +110,25 @@ def test_intervals_are_told_with_the_decimals_that_their_width_has_a_use_for():
     said = re.findall(r"<text[^>]*>([^<]*)<", figures.forest(rows, "log_loss", 0.0))
     assert said[-3].split() == ["0.0005", "-0.0003", "to", "0.0014"]
     assert said[-1].split() == ["12,346", "11,000", "to", "14,000"]
+
+
+def test_a_forest_has_headings_over_lines_that_share_a_label():
+    lines = [
+        ("a and b", None, ""),
+        ("either", (0.1, (0.0, 5e-06)), ""),
+        ("a and c", None, ""),
+        ("either", (1, None), ""),
+    ]
+    said = re.findall(r"<text[^>]*>([^<]*)<", figures.forest(lines, "bits", 0.0, digits=2))
+    assert [label for label in said if label in ("a and b", "a and c", "either")] == [label for label, *_ in lines]
+    assert said[said.index("either") + 1].split() == ["0.10", "0.00", "to", "0.00"]
+
+
+@pytest.mark.parametrize("size", [3, 26, 30, 60])
+def test_labels_of_a_forest_begin_within_it(size):
+    from matplotlib.textpath import TextPath
+
+    label = ("photographs and comments of members " * 2)[:size].strip()
+    svg = figures.forest([(label, (0.5, (0.4, 0.6)), "")], "bits", 0.0)
+    font, left, said = re.search(r'<text style="font-size: ([\d.]+)px[^>]* x="([\d.]+)"[^>]*>(pho[^<]*)<', svg).groups()
+    assert TextPath((0, 0), said, size=float(font)).get_extents().width <= float(left)

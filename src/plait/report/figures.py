@@ -166,15 +166,22 @@ def dots(rows: Sequence[tuple[str, Value | None, Value | None]], measure: str) -
 
 @_styled
 def forest(
-    rows: Sequence[tuple[str, Value, str]], measure: str, mark: float | None = None, *, gains: bool = False
+    rows: Sequence[tuple[str, Value | None, str]],
+    measure: str,
+    mark: float | None = None,
+    *,
+    gains: bool = False,
+    digits: int | None = None,
 ) -> str:
-    """Numbers with their intervals.  rows: (label, value, group), drawn from top to bottom; `asked` ones stand out.
+    """Numbers with their intervals.  rows: (label, value, group), drawn from top to bottom; `asked` ones stand out, and
+    without a value the label is a heading.
 
     mark: the control's level, or nothing, as a line.  gains: differences of the measure, those of shares in points.
+    digits: decimals of all numbers; None: those that each interval has a use for.
     """
     points = gains and is_share(measure)
     if points:
-        rows = [(label, (100 * v, None if b is None else (100 * b[0], 100 * b[1])), of) for label, (v, b), of in rows]
+        rows = [(label, value and _hundredfold(value), of) for label, value, of in rows]
         measure, mark = "points", None if mark is None else 100 * mark
     wide, step = 6.4, 0.27
     figure = _figure(wide, 0.62 + step * len(rows))
@@ -182,18 +189,24 @@ def forest(
     axes = figure.add_axes((0.3, 0.5 / high, 0.42, (high - 0.62) / high))
     if mark is not None:
         axes.axvline(mark, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
-    for line, (label, (value, between), group) in enumerate(rows):
+    row = axes.get_yaxis_transform()
+    for line, (label, known, group) in enumerate(rows):
+        if known is None:
+            # From the figure's left edge, over all of it.
+            axes.text(-0.7, line, _short(label, 90), ha="left", va="center", weight="bold", transform=row)
+            continue
+        value, between = known
         colour, shape = {"asked": (SINGLE, "D"), "control": (INK, "o")}.get(group, (FUSED, "s"))
         if between is not None and all(map(defined, between)):
             axes.plot(between, [line, line], color=colour, linewidth=1.5, solid_capstyle="round")
         axes.plot(value, line, marker=shape, color=colour, markersize=4.8, linestyle="none")
-        row = axes.get_yaxis_transform()
-        axes.text(-0.03, line, _short(label, 30), ha="right", va="center", transform=row)
+        said = _short(label, 30)
+        axes.text(-0.03, line, said, ha="right", va="center", size=8.5 * 25 / max(25, len(said)), transform=row)
         if points:
             ends = "" if between is None else f"{between[0]:.1f} to {between[1]:.1f}"
             said = f"{value:.1f}{GAP}{ends}"
         else:
-            said = GAP.join(with_interval(value, between, measure))
+            said = GAP.join(with_interval(value, between, measure, digits))
         axes.text(1.04, line, said, ha="left", va="center", size=7.5, color=MUTED, transform=row)
     axes.set(ylim=(len(rows) - 0.4, -0.6), yticks=[])
     axes.spines["left"].set_visible(False)
@@ -409,6 +422,10 @@ def _figure(width: float, height: float) -> Any:
 
 def _short(text: str, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _hundredfold(value: Value) -> Value:
+    return 100 * value[0], None if value[1] is None else (100 * value[1][0], 100 * value[1][1])
 
 
 def _percent(axis: Any, measure: str) -> None:

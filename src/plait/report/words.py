@@ -83,9 +83,13 @@ def interval(ends: Any, measure: str = "", digits: int = 1) -> str:
     return f"{low.removesuffix(f'{SPACE}%')} to {high}"
 
 
-def with_interval(value: Any, ends: tuple[float, float] | None, measure: str) -> tuple[str, str]:
-    """-> a value, and `low to high`, with as many decimals as the interval has a use for; shares in per cent."""
-    if ends is None or is_share(measure) or (digits := decimals(*ends)) is None:
+def with_interval(
+    value: Any, ends: tuple[float, float] | None, measure: str, digits: int | None = None
+) -> tuple[str, str]:
+    """-> a value, and `low to high`, with `digits` decimals, or as many as the interval has a use for; shares in per
+    cent."""
+    digits = decimals(*ends) if digits is None and ends is not None else digits
+    if ends is None or is_share(measure) or digits is None:
         return number(value, measure), interval(ends, measure)
     said, low, high = (f"{one:,.{digits}f}" for one in (value, *ends))
     return said, f"{low} to {high}"

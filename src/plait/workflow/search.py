@@ -93,7 +93,7 @@ def read_query(model: Model, query: Mapping[str, Any]) -> Dataset:
 def _meant(name: str, model: Model) -> str:
     holder = next((one for one, modality in model.schema.modalities.items() if name in modality.columns), None)
     if holder is not None:
-        return f" {name!r} is a column of {holder!r}: ask {holder}={{\"{name}\": ...}}."
+        return f' {name!r} is a column of {holder!r}: ask {holder}={{"{name}": ...}}.'
     said = nearest(name, model.names)
     return said if said.startswith(" Did") else ""
 
