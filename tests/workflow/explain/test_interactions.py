@@ -1,3 +1,4 @@
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from plait.core.part import Target
 from plait.data.read import read
 from plait.workflow.defaults import resolve
+from plait.workflow.explain import interactions
 from plait.workflow.explain.interactions import answer
 from plait.workflow.explain.section import CannotSay
 from plait.workflow.explain.subject import Subject
@@ -42,14 +44,17 @@ def test_parity_is_told_by_both_together_and_by_neither_alone(bits):
     told = found.account["pairs"]["a and b"]
     assert told["synergistic"] > 0.8
     assert max(told["redundant"], told["unique_first"], told["unique_second"]) < 0.1
-    assert found.words == ["A and b tell together what neither tells alone."]
+    assert found.words[0].startswith("Modalities here complete each other")
+    assert re.fullmatch(r"A and b: [01]\.\d\d bits only in both together\.", found.words[1])
+    assert len(found.words) == 2
 
 
 def test_copies_repeat_each_other(bits):
     rng, one, _ = bits
     found = answer(asked({"a": cells(one, rng), "b": cells(one, rng)}, [f"c{v}" for v in one]))
     assert found.account["pairs"]["a and b"]["redundant"] > 0.8
-    assert found.words == ["A and b repeat each other in part."]
+    assert found.words[0].startswith("Modalities here repeat each other")
+    assert re.fullmatch(r"A and b: [01]\.\d\d bits in either\.", found.words[1])
 
 
 def test_what_one_alone_tells_is_said_to_be_its_own_where_cells_are_missing(bits):
@@ -59,8 +64,67 @@ def test_what_one_alone_tells_is_said_to_be_its_own_where_cells_are_missing(bits
     assert found.account["pairs"]["a and b"]["unique_first"] > 0.7
     assert found.account["pairs"]["a and the rest"]["unique_first"] > 0.7
     assert found.account["pairs"]["a and b"]["rows"] == pytest.approx(SIZE * 0.64, rel=0.1)
-    assert "Only a tells some of it." in found.words
-    assert "Of b and c nothing was shown to be shared, completed or told by one alone." in found.words
+    assert found.words[0].startswith("No modalities were shown to repeat or complete each other")
+    assert found.words[-1] == "Nothing was shown to be told of the class by b and c."
+    # Each sentence names what was compared, and none does so twice.
+    compared = [sentence.split(":")[0].lower() for sentence in found.words[1:-1]]
+    assert sorted([*compared, "b and c"]) == sorted(found.account["pairs"])
+    assert all(re.search(r"bits in (a|the rest) alone\.$", sentence) for sentence in found.words[1:-1])
+    # Of each line of the figure it can be seen which it is.
+    drawn = re.findall(r"<text[^>]*>([^<]*)<", found.drawings[0].svg)
+    assert {*found.account["pairs"], "either", "only a", "only both together"} <= set(drawn)
+
+
+def test_a_parity_of_few_rows_is_found_beside_wide_noise(bits):
+    """A picture's vector has one wide direction that means something, and many that get narrower."""
+    rng, one, two = (part if i == 0 else part[:250] for i, part in enumerate(bits))
+    vectors = rng.normal(size=(250, 60)) * np.linspace(0.5, 0.01, 60)
+    vectors[:, 0] += 2 * one - 1
+    number = 50 * two + 50 * rng.random(250)
+    columns = {"picture": vectors.tolist(), "note": rng.normal(size=(250, 40)).tolist(), "number": number.tolist()}
+    found = answer(asked(columns, [f"c{v}" for v in one ^ two]))
+    pairs = found.account["pairs"]
+    assert pairs["picture and tabular"]["synergistic"] > 0.5
+    assert max(one["synergistic"] for label, one in pairs.items() if label.split(" and ")[1] != "tabular") < 0.1
+
+
+def test_a_modality_tells_as_much_in_one_pair_as_in_another(bits):
+    rng, one, _ = (part if i == 0 else part[:300] for i, part in enumerate(bits))
+    vectors = rng.normal(size=(300, 60)) * np.linspace(0.5, 0.01, 60)
+    vectors[:, 3] += 2 * one - 1
+    columns = {"told": vectors.tolist(), "idle": rng.normal(size=(300, 50)).tolist(), "other": cells(one, rng, 0.3)}
+    pairs = answer(asked(columns, [f"c{v}" for v in one])).account["pairs"]
+    assert pairs["told and idle"]["unique_first"] > 0.9
+    assert pairs["told and other"]["unique_first"] + pairs["told and other"]["redundant"] > 0.9
+
+
+def test_bits_have_two_decimals_and_are_said_to_be_the_least(bits):
+    rng, one, two = bits
+    found = answer(asked({"a": cells(one, rng), "b": cells(two, rng)}, [f"c{v}" for v in one]))
+    assert "at least" in found.grids[0].title
+    assert "there may be more" in found.words[0]
+    assert "1.00 bits to know about the class" in found.words[0]
+    assert all(re.fullmatch(r"\d\.\d\d \[\d\.\d\d, \d\.\d\d\]", said) for said in found.grids[0].lines[0][1:-1])
+
+
+def test_a_pair_that_cannot_be_worked_out_is_refused_and_the_others_are_told(bits, monkeypatch):
+    rng, one, two = bits
+    real, asked_before = interactions.interaction_estimate, []
+
+    def failing(*args, **options):
+        asked_before.append(args)
+        if len(asked_before) == 2:
+            raise ArithmeticError("the union information was not found")
+        return real(*args, **options)
+
+    monkeypatch.setattr(interactions, "interaction_estimate", failing)
+    one, two = one[:250], two[:250]
+    columns = {"a": cells(one, rng), "b": cells(two, rng), "c": cells(two, rng)}
+    found = answer(asked(columns, [f"c{v}" for v in one ^ two]))
+    assert list(found.account["refused"].values()) == ["the union information was not found"]
+    assert len(found.account["pairs"]) == 5
+    (label,) = found.account["refused"]
+    assert f"Of {label} it cannot be said: the union information was not found." in found.words
 
 
 def test_too_few_rows_and_one_modality_are_refused(bits):

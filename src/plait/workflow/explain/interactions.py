@@ -5,29 +5,37 @@ alone, and that only both together have.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from plait.measures.bootstrap import Interval
 from plait.measures.information.interaction_bounds import Bounds
-from plait.measures.information.interaction_estimate import InteractionEstimate, interaction_estimate
-from plait.report.figures import forest
+from plait.measures.information.interaction_estimate import InteractionEstimate, interaction_estimate, penalised
+from plait.report.figures import Value, forest
 
 from .explain import QUESTIONS
 from .interactions_bounded import METHOD as BOUNDED
 from .interactions_bounded import bounded, grid, words
 from .section import CannotSay, Drawing, Grid, Section
 from .subject import Array, Subject
-from .wording import listed, ranged
+from .wording import listed
 
 WIDTH = 32
 """Principal components that are kept of a modality's stored cells."""
 PAIRS = 6
 """Pairs that are looked at unless asked deeply, those with the most rows."""
 FOLDS = 3
+CELLS = 8
+"""Cells that answers are sorted into at least: more tell little more of a few classes, and take more rows."""
+TINY = 1e-12
+"""In place of no width."""
+LENGTH = 3.0
+"""Root mean square length of a modality's cells, which have to be as long as others' to weigh as much."""
 SAID = 0.05
 """Bits that are worth a sentence."""
+DIGITS = 2
+"""Decimals of bits: the third is below what classifiers and cells of them lose."""
 ATOMS = {
     "redundant": "either tells",
     "unique_first": "only the first",
@@ -39,10 +47,11 @@ METHOD = (
     "modality, from the other and from both; what these predictions say about the class, in bits, is split by partial "
     "information (Bertschinger et al. 2014) into what either modality tells, what only one tells, and what only both "
     "together tell. A number is asked for as low, middle or high, a third of the rows each: what is told within a "
-    "third is not seen. Cells are read as they are stored, their leading principal components; nothing here is about "
-    "the fitted model. What the networks do not find is missing, so these are lower bounds but for chance. A pair is "
-    "refused where labels dealt at random would seem to tell more than .1 bit: then the rows are too few. Against the "
-    "rest means: one modality beside all others together, on rows that have all. Intervals resample rows or groups."
+    "third is not seen. Cells are read as they are stored, wide ones by their leading principal components; nothing "
+    "here is about the fitted model. What the networks do not find is missing, so these are lower bounds but for "
+    "chance; the intervals know that chance, not what is missing. A pair is refused where labels dealt at random would "
+    "seem to tell more than .1 bit: then the rows are too few. Against the rest means: one modality beside all others "
+    "together, on rows that have all. Intervals resample rows or groups."
 )
 
 
@@ -61,6 +70,7 @@ def answer(subject: Subject) -> Section:
     found: dict[str, InteractionEstimate] = {}
     limits: dict[str, Bounds] = {}
     refused: dict[str, str] = {}
+    few: list[str] = []
     for i, (label, one, others) in enumerate(asked):
         subject.progress("interactions", i, len(asked))
         rows = np.flatnonzero(np.all([_has(cells[name]) for name in (one, *others)], 0) & (truth >= 0))
@@ -72,30 +82,26 @@ def answer(subject: Subject) -> Section:
                 rest[rows],
                 truth[rows],
                 groups=subject.all_groups[rows],
+                classifier=penalised,
+                standardise=False,
+                cells=max(CELLS, 3 * len(np.unique(truth[rows])) // 2),
                 folds=FOLDS,
                 seed=subject.seed,
                 draws=100 if subject.deep else 40,
             )
-        except ValueError as why:
+        except (ValueError, ArithmeticError) as why:
             refused[label] = str(why)
+            if isinstance(why, ValueError):
+                few.append(label)
             if (limit := bounded(cells[one], rest, truth, subject.seed)) is not None:
                 limits[label] = limit
     subject.progress("interactions", len(asked), len(asked))
     if not found and not limits:
         pair, reason = next(iter(refused.items()))
-        raise CannotSay("There are too few rows to say how modalities complete each other.", f"Of {pair}: {reason}.")
-    drawn = [
-        (f"{label}: {said}", (getattr(one, atom), one.intervals.get(atom)), "")
-        for label, one in found.items()
-        for atom, said in ATOMS.items()
-    ]
+        why = "There are too few rows to say" if few else "It could not be worked out"
+        raise CannotSay(f"{why} how modalities complete each other.", f"Of {pair}: {reason}.")
     of_what = "the class" if kind == "class" else f"which third {subject.target} is in"
-    heads = ("", *ATOMS.values(), "rows")
-    lines = [
-        (label, *(ranged(getattr(one, a), one.intervals.get(a)) for a in ATOMS), _rows(one))
-        for label, one in found.items()
-    ]
-    grids = [Grid(f"Bits about {of_what}", heads, lines)] if found else []
+    grids = [_grid(found, of_what)] if found else []
     if limits:
         grids.append(grid(limits, of_what))
     if refused:
@@ -104,13 +110,11 @@ def answer(subject: Subject) -> Section:
         "interactions",
         QUESTIONS["interactions"],
         [
-            *(said for label, one in found.items() for said in _words(label, one)),
+            *(_words(found, of_what, truth) if found else []),
             *words(limits, of_what),
-            *_left([label for label in refused if label not in limits]),
+            *_left({label: why for label, why in refused.items() if label not in limits}, few),
         ],
-        [Drawing(forest(drawn, "bits", 0.0), f"What the modalities of a pair tell about {of_what}, in bits.")]
-        if found
-        else [],
+        [_drawing(found, of_what)] if found else [],
         grids,
         f"{METHOD} {BOUNDED}" if limits else METHOD,
         {
@@ -121,26 +125,93 @@ def answer(subject: Subject) -> Section:
     )
 
 
-def _words(label: str, found: InteractionEstimate) -> list[str]:
-    first, second = (part.strip() for part in label.split(" and ", 1))
-    shown = {atom: ends[0] for atom, ends in found.intervals.items() if ends[0] > SAID}
-    said = []
-    if "synergistic" in shown:
-        said.append(f"{first} and {second} tell together what neither tells alone")
-    if "redundant" in shown:
-        said.append(f"{first} and {second} repeat each other in part" if not said else "in part they repeat each other")
-    alone = [name for name, atom in ((first, "unique_first"), (second, "unique_second")) if atom in shown]
-    if alone:
-        said.append(f"only {listed(alone)} {'tells' if len(alone) == 1 else 'each tell'} some of it")
-    if not said:
-        return [f"Of {first} and {second} nothing was shown to be shared, completed or told by one alone."]
-    text = "; ".join(said)
-    return [f"{text[0].upper()}{text[1:]}."]
+def _words(found: Mapping[str, InteractionEstimate], of_what: str, truth: Array) -> list[str]:
+    shown = {label: [atom for atom, ends in one.intervals.items() if ends[0] > SAID] for label, one in found.items()}
+    every = {atom for atoms in shown.values() for atom in atoms}
+    share = np.bincount(truth[truth >= 0]) / (truth >= 0).sum()
+    total = -float(share[share > 0] @ np.log2(share[share > 0]))
+    said = [
+        f"{_headline(every, of_what)} There are {total:.{DIGITS}f} bits to know about {of_what}; what is told of them "
+        "below is what small networks find, and there may be more."
+    ]
+    said += [_sentence(label, found[label], atoms) for label, atoms in shown.items() if atoms]
+    if nothing := [label for label, atoms in shown.items() if not atoms]:
+        said.append(f"Nothing was shown to be told of {of_what} by {', nor by '.join(nothing)}.")
+    return said
 
 
-def _left(refused: Sequence[str]) -> list[str]:
-    which = "the rows that have both, or all, and a label are too few"
-    return [f"Of {listed(refused)} it cannot be said: {which}."] if refused else []
+def _headline(shown: set[str], of_what: str) -> str:
+    """Whether they repeat or complete each other, and what that means."""
+    repeat, complete = "redundant" in shown, "synergistic" in shown
+    if repeat and complete:
+        return (
+            f"Modalities here in part repeat each other, where either tells the same of {of_what}, and in part "
+            "complete each other, where it shows only in two together."
+        )
+    if complete:
+        return f"Modalities here complete each other: some of what they tell of {of_what} shows only in two together."
+    if repeat:
+        return f"Modalities here repeat each other: some of what one tells of {of_what}, another tells as well."
+    if shown:
+        return f"No modalities were shown to repeat or complete each other: what is told of {of_what}, one tells alone."
+    return "That modalities repeat or complete each other was not shown."
+
+
+def _sentence(label: str, found: InteractionEstimate, shown: Sequence[str]) -> str:
+    first, second = _names(label)
+    places = {
+        "synergistic": "only in both together",
+        "redundant": "in either",
+        "unique_first": f"in {first} alone",
+        "unique_second": f"in {second} alone",
+    }
+    told = [f"{getattr(found, atom):.{DIGITS}f} bits {place}" for atom, place in places.items() if atom in shown]
+    return f"{label[0].upper()}{label[1:]}: {listed(told)}."
+
+
+def _names(label: str) -> tuple[str, str]:
+    first, second = label.split(" and ", 1)
+    return first, second
+
+
+def _grid(found: Mapping[str, InteractionEstimate], of_what: str) -> Grid:
+    lines = [
+        (
+            label,
+            *(_bits(getattr(one, atom), one.intervals.get(atom)) for atom in ATOMS),
+            "" if one.rows is None else f"{one.rows:.0f}",
+        )
+        for label, one in found.items()
+    ]
+    return Grid(f"Bits about {of_what}, at least: what small networks find", ("", *ATOMS.values(), "rows"), lines)
+
+
+def _bits(value: float, ends: Interval | None) -> str:
+    said = f"{value:.{DIGITS}f}"
+    return said if ends is None else f"{said} [{ends[0]:.{DIGITS}f}, {ends[1]:.{DIGITS}f}]"
+
+
+def _drawing(found: Mapping[str, InteractionEstimate], of_what: str) -> Drawing:
+    lines: list[tuple[str, Value | None, str]] = []
+    for label, one in found.items():
+        first, second = _names(label)
+        lines.append((label, None, ""))
+        for atom, said in zip(ATOMS, ("either", f"only {first}", f"only {second}", "only both together"), strict=True):
+            lines.append((said, (getattr(one, atom), one.intervals.get(atom)), ""))
+    caption = (
+        f"What the modalities of a pair tell about {of_what}, in bits, with 95 % intervals: at least so much, as small "
+        "networks may miss some."
+    )
+    return Drawing(forest(lines, "bits", 0.0, digits=DIGITS), caption)
+
+
+def _left(refused: Mapping[str, str], few: Collection[str]) -> list[str]:
+    """few: those of them that want rows."""
+    said = [f"Of {label} it cannot be said: {why}." for label, why in refused.items() if label not in few]
+    if wanting := [label for label in refused if label in few]:
+        which = "the rows that have both, or all, and a label are too few"
+        said.append(f"Of {'; '.join(wanting)} it cannot be said: {which}.")
+    return said
 
 
 def _pairs(
@@ -158,15 +229,22 @@ def _pairs(
 
 
 def _cells(subject: Subject, name: str) -> Array:
-    """[N, F] of all rows at hand, NaN where a row has none: stored cells, tokens averaged, their leading components."""
+    """[N, F] of all rows at hand, NaN where a row has none: stored cells, tokens averaged, of `LENGTH`.
+
+    Wide ones by their leading principal components, each as wide as it is: the last ones are mostly noise, and would
+    drown the first if they were as wide.  The columns of others may have any units, so they become equally wide.
+    """
     dataset = subject.encoded.dataset.only([name])
     packed = dataset.batch(range(len(dataset))).modalities[name]
     values = packed.values.float().numpy().astype(np.float64)
     values = values.reshape(len(values), -1, values.shape[-1]).mean(1) if values.ndim > 2 else values
     values = np.nan_to_num(values)
+    values -= values.mean(0)
     if values.shape[1] > WIDTH:
-        centred = values - values.mean(0)
-        values = centred @ np.linalg.svd(centred, full_matrices=False)[2][:WIDTH].T
+        values = values @ np.linalg.svd(values, full_matrices=False)[2][:WIDTH].T
+    else:
+        values /= np.maximum(values.std(0), TINY)
+    values *= LENGTH / max(np.sqrt(np.square(values).sum(1).mean()), TINY)
     out = np.full((len(dataset), values.shape[1]), np.nan)
     out[packed.rows.numpy()] = values
     return out
@@ -190,7 +268,3 @@ def _enough(rows: Array, truth: Array) -> Array:
     """Without the classes of fewer rows than folds."""
     count = np.bincount(truth[rows], minlength=int(truth.max(initial=0)) + 1)
     return np.asarray(rows[count[truth[rows]] >= FOLDS])
-
-
-def _rows(found: Any) -> str:
-    return "" if found.rows is None else f"{found.rows:.0f}"

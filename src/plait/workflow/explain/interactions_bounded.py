@@ -29,7 +29,8 @@ METHOD = (
 def bounded(one: Array, two: Array, truth: Array, seed: int) -> Bounds | None:
     """Of cells [N, F] and [N, G], NaN where a row has none, and codes [N], -1 where unlabelled.
 
-    None where some of the three samples are too small for two kinds of cells each, or rule out next to nothing.
+    None where some of the three samples are too small for two kinds of cells each, or rule out next to nothing, or the
+    bounds were not found.
     """
     has_one, has_two = (np.asarray(~np.isnan(cells).any(1)) for cells in (one, two))
     first, second, pairs = has_one & (truth >= 0), has_two & (truth >= 0), has_one & has_two
@@ -41,9 +42,12 @@ def bounded(one: Array, two: Array, truth: Array, seed: int) -> Bounds | None:
     if classes < 2 or kinds < 2:
         return None
     a, b = (_sorted(cells, has, kinds, seed) for cells, has in ((one, has_one), (two, has_two)))
-    found = interaction_bounds(
-        (a[first], truth[first]), (b[second], truth[second]), (a[pairs], b[pairs]), seed=seed, draws=DRAWS
-    )
+    try:
+        found = interaction_bounds(
+            (a[first], truth[first]), (b[second], truth[second]), (a[pairs], b[pairs]), seed=seed, draws=DRAWS
+        )
+    except ArithmeticError:
+        return None
     assert found.interval is not None
     low, high = found.interval
     return found if low > SAID or high < TELLING * np.log2(classes) else None
@@ -52,11 +56,10 @@ def bounded(one: Array, two: Array, truth: Array, seed: int) -> Bounds | None:
 def _sorted(cells: Array, has: Array, kinds: int, seed: int) -> Array:
     """[N] which kind each cell is of, -1 where there is none."""
     from sklearn.cluster import KMeans
-    from sklearn.preprocessing import StandardScaler
 
     out = np.full(len(cells), -1)
-    scaled = StandardScaler().fit_transform(cells[has])
-    out[has] = KMeans(min(kinds, len(np.unique(scaled, axis=0))), n_init=4, random_state=seed).fit_predict(scaled)
+    there = cells[has]
+    out[has] = KMeans(min(kinds, len(np.unique(there, axis=0))), n_init=4, random_state=seed).fit_predict(there)
     return out
 
 
