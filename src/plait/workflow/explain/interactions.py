@@ -98,8 +98,8 @@ def answer(subject: Subject) -> Section:
     subject.progress("interactions", len(asked), len(asked))
     if not found and not limits:
         pair, reason = next(iter(refused.items()))
-        why = "There are too few rows to say" if few else "It could not be worked out"
-        raise CannotSay(f"{why} how modalities complete each other.", f"Of {pair}: {reason}.")
+        cause = "There are too few rows to say" if few else "It could not be worked out"
+        raise CannotSay(f"{cause} how modalities complete each other.", f"Of {pair}: {reason}.")
     of_what = "the class" if kind == "class" else f"which third {subject.target} is in"
     grids = [_grid(found, of_what)] if found else []
     if limits:
