@@ -110,7 +110,9 @@ def test_what_was_stopped_goes_on_and_finds_the_same(small, trained, monkeypatch
 
 def test_a_budget_drops_whole_repeats_of_everyone(small, monkeypatch):
     source = grounded.columns(75)
-    assert quick(source, repeats=2).repeats == 2
+    long = quick(source, repeats=2)
+    assert long.repeats == 2
+    assert "Judged on 75 rows." in long.notes
     short = quick(source, repeats=2, budget=1e-6)
     assert short.repeats == 1
     assert "1 of 2 repeats done: more do not fit 1e-06 minutes." in " ".join(short.notes)

@@ -237,7 +237,8 @@ def compare(
     order = [row.recipe for row in rows]
     judging = np.unique(np.concatenate([unit.place.test for unit in where.grounds.units]))
     apart = len(np.unique(where.groups[judging]))
-    notes = [f"Judged on {len(judging)} rows, in {apart} groups of rows that belong together."]
+    together = f", in {apart} groups of rows that belong together" if apart < len(judging) else ""
+    notes = [f"Judged on {len(judging)} rows{together}."]
     if fitting < repeats:
         notes.append(f"{fitting} of {repeats} repeats done: more do not fit {budget:g} minutes.")
     if budget is not None and minutes > budget:
