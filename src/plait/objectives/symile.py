@@ -49,7 +49,7 @@ def symile(
         first, *rest = [k for k in range(len(embeddings)) if k != m]
         taken = {first: own, **{k: own if orders is None else orders[k] for k in rest}}
         if orders is None:
-            taken = dict(zip(taken, torch.meshgrid(*taken.values(), indexing="ij"), strict=True))
+            taken = dict(zip(taken, torch.meshgrid(*taken.values(), indexing="ij"), strict=True))  # same: as many
             taken = {k: index.flatten() for k, index in taken.items()}
         logits = anchor @ reduce(torch.mul, (embeddings[k][index] for k, index in taken.items())).T
         # The true tuple stands at (i, i, ...) of the grid, and takes the place of tuple i of the shuffled ones.
@@ -68,7 +68,7 @@ def symile(
 
 def _product(embeddings: Sequence[Tensor]) -> Tensor:
     """Multilinear inner product of each sample's embeddings, [N, 1]."""
-    return reduce(torch.mul, embeddings).sum(1, keepdim=True)
+    return reduce(torch.mul, embeddings).sum(1, keepdim=True)  # same: the diagonal alone is read
 
 
 class Symile(Tempered):
