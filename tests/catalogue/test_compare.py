@@ -110,9 +110,7 @@ def test_what_was_stopped_goes_on_and_finds_the_same(small, trained, monkeypatch
 
 def test_a_budget_drops_whole_repeats_of_everyone(small, monkeypatch):
     source = grounded.columns(75)
-    long = quick(source, repeats=2)
-    assert long.repeats == 2
-    assert "Judged on 75 rows." in long.notes
+    assert quick(source, repeats=2).repeats == 2
     short = quick(source, repeats=2, budget=1e-6)
     assert short.repeats == 1
     assert "1 of 2 repeats done: more do not fit 1e-06 minutes." in " ".join(short.notes)
@@ -284,5 +282,7 @@ def test_a_share_does_not_reach_beyond_all():
 
 
 def test_it_is_said_how_many_rows_judged(small):
-    found = quick(grounded.columns(75))
-    assert any(note.startswith("Judged on 75 rows, in 75 groups") for note in found.notes)
+    source = grounded.columns(75)
+    assert "Judged on 75 rows." in quick(source).notes
+    pairs = {**source, "pair": [f"p{i // 2}" for i in range(75)]}
+    assert "Judged on 75 rows, in 38 groups of rows that belong together." in quick(pairs, group="pair").notes
