@@ -38,7 +38,6 @@ from .results import Results
 from .sentences import sentences
 from .verdict import Estimate
 
-"""The modality that is best where settings are picked; in another fold it may be another one."""
 SEEDS = 3
 """Final models of the control in each fold: all others are held against their mean."""
 

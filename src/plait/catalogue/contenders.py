@@ -31,7 +31,7 @@ from .grounds import FEWEST, Ground, dealt, enough, forward, given
 from .panel import LATE, single_ones
 
 Array = np.ndarray[Any, np.dtype[Any]]
-BEST = "best single"
+BEST = "best single"  # where settings are picked; in another fold it may be another modality
 SIMPLE = ("majority", "ensemble", "concatenation", BEST)
 """Who takes part without being trained."""
 QUICK = 3.0
