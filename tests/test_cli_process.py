@@ -75,6 +75,27 @@ def test_control_c_is_status_130_and_says_how_to_go_on(home):
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(("arguments", "status"), [(("--version",), 0), (("inspect", "gone.csv"), 2)])
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_one_of_several_processes_ends_without_finalising_the_interpreter(home, arguments, status, processes):
+    code = """
+import atexit, sys, plait.cli
+class Last:
+    def __del__(self): print("finalised")
+plait.cli.last = Last()
+atexit.register(print, "tidy")
+plait.cli.main()
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "WORLD_SIZE"}
+    several = {"WORLD_SIZE": processes} if processes != "1" else {}
+    run = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(run, cwd=home, env={**environment, **several}, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == status
+    lines = done.stdout.splitlines()
+    assert "tidy" in lines
+    assert ("finalised" in lines) == (processes == "1")
+
+
 def test_a_full_disk_is_a_mistake_to_mend(home):
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from plait.cli import leave
 from plait.core.meter import Meter
 from plait.core.outputs import Pass, State
 from plait.core.packed import Batch, Packed, Tokens
@@ -192,6 +193,7 @@ def main() -> None:
     for name, run in CASES.items():
         torch.save(run(processes), f"{name}.{processes.rank}.pt")
     dist.destroy_process_group()
+    leave(0)
 
 
 if __name__ == "__main__":

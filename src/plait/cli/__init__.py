@@ -6,7 +6,10 @@ exception keeps its traceback.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import atexit
+import os
+import sys
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -77,4 +80,22 @@ app.add_typer(catalogue.app, name="catalogue")
 
 def main() -> None:
     """`plait` and `python -m plait`."""
-    app(prog_name="plait")
+    try:
+        app(prog_name="plait")
+    except SystemExit as end:
+        if "WORLD_SIZE" in os.environ:  # torchrun and accelerate set it
+            leave(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process, one of several that share batches, without finalising the interpreter.
+
+    A thread of gloo's lets go of the last collective's Python objects after that is over.  If it asks for the
+    interpreter's lock once finalising has begun, CPython ends it, and the whole process aborts with status 134:
+    https://github.com/pytorch/pytorch/issues/190489
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
