@@ -16,14 +16,33 @@ from plait.workflow.prepare import encode
 SIZE = 900
 
 
-def asked(columns, label, kind="class"):
-    """About rows alone: no model is needed to ask what data tell."""
+def asked(columns, label, kind="class", decisions=None):
+    """About rows alone: no model is needed to ask what data tell, but for what `decisions` answers."""
     table = read({**columns, "y": label}, target="y")
     recipe = resolve(table.schema)
     target = table.schema.targets["y"]
     about = Target(kind, tuple(target.classes or ()))
-    model = SimpleNamespace(names=tuple(table.schema.modalities), targets={"y": about})
+    model = SimpleNamespace(
+        names=tuple(table.schema.modalities), targets={"y": about}, decisions=decisions or without_looking
+    )
     return Subject(model, table, encode(table, recipe), np.arange(len(table)), np.zeros(0, np.int64), {})
+
+
+def without_looking(dataset, companies):
+    """A model that gives both of two classes the same chance, and of a number says 0.5."""
+    shape = (len(dataset),) if dataset.target("y").values.is_floating_point() else (len(dataset), 2)
+    return {company: {"y": np.full(shape, 0.5)} for company in companies}
+
+
+def knows_parity(dataset, companies):
+    """A model that answers the parity of what a and b say, and does not know it from one of them."""
+    batch = dataset.batch(range(len(dataset))).modalities
+    said = np.zeros(len(dataset), int)
+    for part in (batch["a"], batch["b"]):
+        said[part.rows.numpy()] ^= part.values.numpy()[:, 0] > 0
+    sure = 0.5 + 0.4 * np.stack([1 - 2 * said, 2 * said - 1], 1)
+    other = without_looking(dataset, companies)
+    return {company: {"y": sure} if {"a", "b"} <= set(company) else other[company] for company in companies}
 
 
 def cells(bits, rng, absent=0.0):
@@ -46,7 +65,38 @@ def test_parity_is_told_by_both_together_and_by_neither_alone(bits):
     assert max(told["redundant"], told["unique_first"], told["unique_second"]) < 0.1
     assert found.words[0].startswith("Modalities here complete each other")
     assert re.fullmatch(r"A and b: [01]\.\d\d bits only in both together\.", found.words[1])
+    assert found.words[2].startswith(
+        "The fitted model was not shown to use what shows only in two: beyond chance, it does no better "
+        "from a and b than from "
+    )
+    assert len(found.words) == 3
+    assert found.account["used"]["a and b"]["value"] == 0
+
+
+def test_a_model_that_knows_the_parity_is_said_to_gain_by_both(bits):
+    rng, one, two = bits
+    columns = {"a": cells(one, rng), "b": cells(two, rng, 0.2), "c": cells(two, rng)}
+    found = answer(asked(columns, [f"c{v}" for v in one ^ two], decisions=knows_parity))
+    have = np.array([cell is not None for cell in columns["b"]])
+    # Without looking it says the first class, which is right where the parity is even.
+    odd = (one ^ two)[have].mean()
+    assert found.account["used"]["a and b"]["value"] == pytest.approx(odd)
+    assert found.account["used"]["a and c"]["value"] == 0
+    assert any(said.startswith("The fitted model gains by having a and b") for said in found.words)
+    idle = next(said for said in found.words if said.startswith("The fitted model was not shown to use"))
+    assert "from a and c than" in idle
+    assert "from a and b" not in idle
+    # Against the rest nothing more is said than of pairs.
+    assert set(found.account["used"]) == {"a and b", "a and c"}
+
+
+def test_of_a_few_test_rows_nothing_is_said_of_the_model(bits):
+    rng, one, two = bits
+    subject = asked({"a": cells(one, rng), "b": cells(two, rng)}, [f"c{v}" for v in one ^ two])
+    subject.test = np.arange(10)
+    found = answer(subject)
     assert len(found.words) == 2
+    assert "used" not in found.account
 
 
 def test_copies_repeat_each_other(bits):

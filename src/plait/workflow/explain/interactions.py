@@ -17,6 +17,7 @@ from plait.report.figures import Value, forest
 from .explain import QUESTIONS
 from .interactions_bounded import METHOD as BOUNDED
 from .interactions_bounded import bounded, grid, words
+from .interactions_used import used
 from .section import CannotSay, Drawing, Grid, Section
 from .subject import Array, Subject
 from .wording import listed
@@ -47,8 +48,8 @@ METHOD = (
     "modality, from the other and from both; what these predictions say about the class, in bits, is split by partial "
     "information (Bertschinger et al. 2014) into what either modality tells, what only one tells, and what only both "
     "together tell. A number is asked for as low, middle or high, a third of the rows each: what is told within a "
-    "third is not seen. Cells are read as they are stored, wide ones by their leading principal components; nothing "
-    "here is about the fitted model. What the networks do not find is missing, so these are lower bounds but for "
+    "third is not seen. Cells are read as they are stored, wide ones by their leading principal components; these "
+    "bits are not about the fitted model. What the networks do not find is missing, so these are lower bounds but for "
     "chance; the intervals know that chance, not what is missing. A pair is refused where labels dealt at random would "
     "seem to tell more than .1 bit: then the rows are too few. Against the rest means: one modality beside all others "
     "together, on rows that have all. Intervals resample rows or groups."
@@ -106,27 +107,34 @@ def answer(subject: Subject) -> Section:
         grids.append(grid(limits, of_what))
     if refused:
         grids.append(Grid("Refused", ("", "why"), list(refused.items())))
+    shown = {label: [atom for atom, ends in one.intervals.items() if ends[0] > SAID] for label, one in found.items()}
+    both = {label: (one, others) for label, one, others in asked if "synergistic" in shown.get(label, ())}
+    by_model = used(subject, both)
     return Section(
         "interactions",
         QUESTIONS["interactions"],
         [
-            *(_words(found, of_what, truth) if found else []),
+            *(_words(found, shown, of_what, truth) if found else []),
+            *by_model.words,
             *words(limits, of_what),
             *_left({label: why for label, why in refused.items() if label not in limits}, few),
         ],
         [_drawing(found, of_what)] if found else [],
         grids,
-        f"{METHOD} {BOUNDED}" if limits else METHOD,
+        " ".join([METHOD, *by_model.method, *([BOUNDED] if limits else [])]),
         {
             "pairs": {label: one.account() for label, one in found.items()},
             "bounds": {label: one.account() for label, one in limits.items()},
             "refused": refused,
+            **by_model.account,
         },
     )
 
 
-def _words(found: Mapping[str, InteractionEstimate], of_what: str, truth: Array) -> list[str]:
-    shown = {label: [atom for atom, ends in one.intervals.items() if ends[0] > SAID] for label, one in found.items()}
+def _words(
+    found: Mapping[str, InteractionEstimate], shown: Mapping[str, Sequence[str]], of_what: str, truth: Array
+) -> list[str]:
+    """shown: by pair, what was shown of it."""
     every = {atom for atoms in shown.values() for atom in atoms}
     share = np.bincount(truth[truth >= 0]) / (truth >= 0).sum()
     total = -float(share[share > 0] @ np.log2(share[share > 0]))
