@@ -50,6 +50,12 @@ def test_a_difference_that_no_model_could_have_is_told_as_such():
     assert "more than is left" not in said(BEST, PLAIN)
 
 
+def test_figures_that_are_no_shares_have_the_decimals_their_interval_has_a_use_for():
+    words = said(("best single", -0.0624, 0.1, 0.5), ("concatenation", -0.00218, 0.064, 1.0), measure="c_index")
+    assert ": 0.06 C-index (95 % -0.04 to 0.16); among 2 tests, a difference of 0.16 C-index would" in words
+    assert ": 0.00 C-index (95 % -0.07 to 0.06)" in words
+
+
 def test_what_only_stands_by_itself_is_not_called_shown():
     words = said(("best single", -0.03, 0.02, 0.09), PLAIN)
     assert "not shown" in words
@@ -82,9 +88,9 @@ def test_a_recipe_that_is_worse_is_named():
 
 def test_where_less_is_better_gains_are_negative():
     words = said(("best single", 0.4, 0.1, 0.001), ("concatenation", -0.3, 0.1, 0.001), measure="mae", higher=False)
-    assert words.startswith(f"Fusion beats {SINGLE} by 0.4 mean absolute error (95 % 0.3 to 0.5).")
-    better = "linear model on all features is better than the tuned late-fusion transformer by 0.3 mean absolute error"
-    assert f"{better} (95 % 0.2 to 0.4)" in words
+    assert words.startswith(f"Fusion beats {SINGLE} by 0.40 mean absolute error (95 % 0.30 to 0.50).")
+    better = "linear model on all features is better than the tuned late-fusion transformer by 0.30 mean absolute error"
+    assert f"{better} (95 % 0.20 to 0.40)" in words
 
 
 def test_the_winner_is_quoted_with_what_picking_it_is_worth():

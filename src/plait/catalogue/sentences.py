@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from plait.report.words import amount, is_share, name
+from plait.report.words import amount, decimals, is_share, name
 
 from .panel import LATE
 
@@ -38,18 +38,16 @@ def _fusion(found: Compared, test: Contrast) -> str:
     gain, low, high = _gain(found, test, turned=True)
     if test.p_corrected < LEVEL:
         if gain > 0:
-            return f"Fusion beats {single} by {amount(gain, found.measure)} ({_range(low, high, found)})."
-        return f"Fusion is worse than {single} by {amount(-gain, found.measure)} ({_range(-high, -low, found)})."
+            return f"Fusion beats {single} by {_with_range(gain, low, high, found)}."
+        return f"Fusion is worse than {single} by {_with_range(-gain, -high, -low, found)}."
     return f"Fusion was not shown to differ from {single}: {_seen(gain, low, high, test, found)}."
 
 
 def _plain(found: Compared, test: Contrast) -> str:
     gain, low, high = _gain(found, test)
     if test.p_corrected < LEVEL:
-        word, size = ("better", gain) if gain > 0 else ("worse", -gain)
-        ends = (low, high) if gain > 0 else (-high, -low)
-        by = f"{amount(size, found.measure)} ({_range(*ends, found)})"
-        return f"{KNOWN['concatenation'].capitalize()} is {word} than {KNOWN[LATE]} by {by}."
+        word, by = ("better", (gain, low, high)) if gain > 0 else ("worse", (-gain, -high, -low))
+        return f"{KNOWN['concatenation'].capitalize()} is {word} than {KNOWN[LATE]} by {_with_range(*by, found)}."
     seen = _seen(gain, low, high, test, found)
     return f"{KNOWN['concatenation'].capitalize()} was not shown to differ from {KNOWN[LATE]}: {seen}."
 
@@ -65,7 +63,7 @@ def _recipes(found: Compared, tests: list[Contrast]) -> Iterator[str]:
         yield f"{len(better)} of {many} {'beat' if len(better) > 1 else 'beats'} {control}: {named}."
     else:
         none = f"None of {many} beats" if len(tests) > 1 else f"{tests[0].a} was not shown to beat"
-        could = amount(found.resolution, found.measure) + _reach(found, found.resolution)
+        could = _could(found, found.resolution)
         yield f"{none} {control}; we could have seen a difference of {could} in four of five cases."
     if worse:
         yield f"{len(worse)} {'are' if len(worse) > 1 else 'is'} worse: {', '.join(test.a for test in worse)}."
@@ -80,24 +78,25 @@ def _gain(found: Compared, test: Contrast, turned: bool = False) -> tuple[float,
 
 
 def _seen(gain: float, low: float, high: float, test: Contrast, found: Compared) -> str:
-    seen, could = (amount(value, found.measure) for value in (gain, test.resolution))
-    could += _reach(found, test.resolution)
+    could = _could(found, test.resolution)
     # An interval is of one test, and there are many.
     alone = f" by itself, not among {len(found.tests)} tests" if low > 0 or high < 0 else ""
     beside = f"among {len(found.tests)} tests, a difference of {could} would be found in four of five cases"
-    return f"{seen} ({_range(low, high, found)}{alone}); {beside}"
+    return f"{_with_range(gain, low, high, found, alone)}; {beside}"
 
 
-def _reach(found: Compared, difference: float) -> str:
-    """Said of a difference that would take the control beyond all right."""
+def _could(found: Compared, difference: float) -> str:
+    """One that would have been seen, and whether it would take the control beyond all right."""
     level = next(row.level.difference for row in found.rows if row.recipe == found.control)
-    beyond = is_share(found.measure) and level + difference > 1
-    return " (more than is left to gain)" if beyond else ""
+    beyond = " (more than is left to gain)" if is_share(found.measure) and level + difference > 1 else ""
+    return amount(difference, found.measure, decimals(0, difference)) + beyond
 
 
-def _range(low: float, high: float, found: Compared) -> str:
-    scale, form = (100, ".1f") if is_share(found.measure) else (1, ".3g")
-    return f"95 % {scale * low:{form}} to {scale * high:{form}}"
+def _with_range(value: float, low: float, high: float, found: Compared, more: str = "") -> str:
+    """With the decimals that an interval of this width has a use for."""
+    digits = decimals(low, high)
+    scale, form = (100, ".1f") if is_share(found.measure) else (1, ".3g" if digits is None else f".{digits}f")
+    return f"{amount(value, found.measure, digits)} (95 % {scale * low:{form}} to {scale * high:{form}}{more})"
 
 
 def _level(value: float, measure: str) -> str:

@@ -70,9 +70,13 @@ def decimals(low: float, high: float) -> int | None:
     return max(0, 1 - math.floor(math.log10(width))) if 0 < width < math.inf else None
 
 
-def amount(value: float, measure: str) -> str:
-    """A difference of a measure: shares of rows in points."""
-    return f"{100 * value:.1f} points" if is_share(measure) else f"{value:.3g} {name(measure)}"
+def amount(value: float, measure: str, digits: int | None = None) -> str:
+    """A difference of a measure: shares of rows in points, others with so many decimals or with three figures."""
+    if is_share(measure):
+        return f"{100 * value:.1f} points"
+    # What rounds to nothing has no sign.
+    said = f"{value:.3g}" if digits is None else f"{round(value, digits) + 0.0:.{digits}f}"
+    return f"{said} {name(measure)}"
 
 
 def interval(ends: Any, measure: str = "", digits: int = 1) -> str:
