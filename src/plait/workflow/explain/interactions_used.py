@@ -19,7 +19,7 @@ METHOD = (
     "there is none, it does not use what shows only in two."
 )
 FEWEST = 20
-"""Test rows, below which nothing is said."""
+"""Test rows, or groups of them, below which nothing is said."""
 
 
 def used(subject: Subject, labels: dict[str, tuple[str, Company]]) -> Part:
