@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from plait.report.words import amount, decimals, is_share, name
+from plait.report.words import amount, decimals, is_share, name, scaled
 
 from .panel import LATE
 
@@ -95,8 +95,8 @@ def _could(found: Compared, difference: float) -> str:
 def _with_range(value: float, low: float, high: float, found: Compared, more: str = "") -> str:
     """With the decimals that an interval of this width has a use for."""
     digits = decimals(low, high)
-    scale, form = (100, ".1f") if is_share(found.measure) else (1, ".3g" if digits is None else f".{digits}f")
-    return f"{amount(value, found.measure, digits)} (95 % {scale * low:{form}} to {scale * high:{form}}{more})"
+    ends = " to ".join(scaled(end, found.measure, digits) for end in (low, high))
+    return f"{amount(value, found.measure, digits)} (95 % {ends}{more})"
 
 
 def _level(value: float, measure: str) -> str:

@@ -72,11 +72,14 @@ def decimals(low: float, high: float) -> int | None:
 
 def amount(value: float, measure: str, digits: int | None = None) -> str:
     """A difference of a measure: shares of rows in points, others with so many decimals or with three figures."""
-    if is_share(measure):
-        return f"{100 * value:.1f} points"
-    # What rounds to nothing has no sign.
-    said = f"{value:.3g}" if digits is None else f"{round(value, digits) + 0.0:.{digits}f}"
-    return f"{said} {name(measure)}"
+    return f"{scaled(value, measure, digits)} {'points' if is_share(measure) else name(measure)}"
+
+
+def scaled(value: float, measure: str, digits: int | None = None) -> str:
+    """The same without its unit; what rounds to nothing has no sign."""
+    form = ".3g" if digits is None else f".{digits}f"
+    said = f"{100 * value:.1f}" if is_share(measure) else f"{value:{form}}"
+    return said.removeprefix("-") if float(said) == 0 else said
 
 
 def interval(ends: Any, measure: str = "", digits: int = 1) -> str:

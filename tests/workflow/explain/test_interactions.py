@@ -82,7 +82,8 @@ def test_a_model_that_knows_the_parity_is_said_to_gain_by_both(bits):
     odd = (one ^ two)[have].mean()
     assert found.account["used"]["a and b"]["value"] == pytest.approx(odd)
     assert found.account["used"]["a and c"]["value"] == 0
-    assert any(said.startswith("The fitted model gains by having a and b") for said in found.words)
+    gain = next(said for said in found.words if said.startswith("The fitted model gains by having a and b"))
+    assert re.search(r"a and b: \d\d\.\d points above that from the better of the two alone, [ab] \(95 %", gain)
     idle = next(said for said in found.words if said.startswith("The fitted model was not shown to use"))
     assert "from a and c than" in idle
     assert "from a and b" not in idle

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from plait.measures.estimate import Estimate, mean
@@ -38,31 +36,27 @@ def used(subject: Subject, labels: dict[str, tuple[str, Company]]) -> Part:
 
 def _gain(subject: Subject, one: Company, others: Company) -> tuple[str, Estimate] | None:
     """-> which side the model answers better from alone, and by how much it does better from both."""
-    both = _ordered(subject.names, (*one, *others))
+    both = tuple(name for name in subject.names if name in (*one, *others))
     places = [subject.names.index(name) for name in both]
     rows = np.flatnonzero(subject.have[subject.labelled][:, places].all(1))
     groups = subject.groups[subject.labelled][rows]
     if len(np.unique(groups)) < FEWEST:
         return None
-    sides = {one: one[0], _ordered(subject.names, others): "the rest" if len(others) > 1 else others[0]}
+    sides = {one: one[0], others: "the rest" if len(others) > 1 else others[0]}
     decided = subject.decided([both, *sides])
     values = {company: subject.values(said)[rows] for company, said in decided.items()}
     better = max(sides, key=lambda side: values[side].mean())
     return sides[better], mean(values[both] - values[better], groups=groups, seed=subject.seed, exact=False)
 
 
-def _ordered(names: Company, company: Iterable[str]) -> Company:
-    return tuple(sorted(company, key=names.index))
-
-
 def _words(gains: dict[str, tuple[str, Estimate]], measure: str) -> list[str]:
-    than = "than" if measure in ERRORS else "above"
+    than = "than from" if measure in ERRORS else "above that from"
     out, idle = [], []
     for label, (better, gain) in gains.items():
         size = gained(gain.value, measure)
         if shown(gain):
             out.append(
-                f"The fitted model gains by having {label}: {size} {than} from the better of the two alone, {better} "
+                f"The fitted model gains by having {label}: {size} {than} the better of the two alone, {better} "
                 f"({between(gain, measure)})."
             )
         else:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from plait.measures.bootstrap import Interval
 from plait.measures.estimate import Estimate
 from plait.measures.worth.shapley import Worth
-from plait.report.words import DASH, ERRORS, amount, decimals, is_share, name
+from plait.report.words import DASH, ERRORS, amount, decimals, is_share, name, scaled
 
 
 def numbered(found: Worth, i: int) -> tuple[float, Interval]:
@@ -29,19 +29,12 @@ def ranged(value: float, ends: tuple[float, float] | None, measure: str = "") ->
     if not math.isfinite(value):
         return DASH
     if value == 0 and ends is not None and ends[0] == ends[1] == 0:
-        return f"{_scaled(value, measure)} (no row differs)"
+        return f"{scaled(value, measure)} (no row differs)"
     if ends is None or not all(map(math.isfinite, ends)):
-        return _scaled(value, measure)
+        return scaled(value, measure)
     digits = decimals(*ends)
-    said, low, high = (_scaled(one, measure, digits) for one in (value, *ends))
+    said, low, high = (scaled(one, measure, digits) for one in (value, *ends))
     return f"{said} [{low}, {high}]"
-
-
-def _scaled(value: float, measure: str, digits: int | None = None) -> str:
-    """Shares of rows in points, others with so many decimals or with three figures; nothing has no sign."""
-    form = ".3g" if digits is None else f".{digits}f"
-    said = f"{100 * value:.1f}" if is_share(measure) else f"{value:{form}}"
-    return said.removeprefix("-") if float(said) == 0 else said
 
 
 def estimated(found: Estimate | None, measure: str = "") -> str:
@@ -70,7 +63,7 @@ def between(found: Estimate, measure: str) -> str:
     if not all(map(math.isfinite, found.interval)):
         return "too few rows for an interval"
     digits = decimals(*found.interval)
-    low, high = (_scaled(end, measure, digits) for end in found.interval)
+    low, high = (scaled(end, measure, digits) for end in found.interval)
     return f"95 % interval {low} to {high}"
 
 
