@@ -1,12 +1,8 @@
-import inspect
-import warnings
 from io import StringIO
 
-from joblib.externals.loky import process_executor
 from rich.console import Console
 
 from plait.cli import show
-from plait.cli.screen import Screen
 
 
 def shown(tables, width=120):
@@ -35,15 +31,3 @@ def test_one_row_is_no_rows():
     account = {"rows": 1, "test": {"accuracy": 1.0}, "intervals": {}, "patterns": [], "notes": []}
     account |= {"single": {}, "without": {}, "retrieval": {}, "calibration": {}}
     assert shown(show.evaluation(account))[0] == "Test, 1 row"
-
-
-def test_a_training_process_that_is_started_anew_warns_nobody():
-    said = "A worker stopped while some jobs were given to the executor."
-    # joblib breaks it into several strings.
-    assert "A worker stopped while some jobs" in inspect.getsource(process_executor)
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        with Screen(as_json=True):
-            warnings.warn(said, UserWarning, stacklevel=1)
-            warnings.warn("Something else.", UserWarning, stacklevel=1)
-    assert [str(one.message) for one in seen] == ["Something else."]

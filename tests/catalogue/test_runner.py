@@ -317,6 +317,29 @@ def test_evidence_is_confirmed_where_trainings_say_the_same(check, monkeypatch, 
     assert json.loads((folder / "gate.json").read_text()) == recorded
 
 
+def test_evidence_is_confirmed_in_other_words_for_the_same_trainings(check, monkeypatch, tmp_path):
+    folder = tmp_path / "evidence"
+
+    def entry(name):
+        own = {"objectives": {"supervised": {}, "info_nce": {"hub": name, "weight": 0.1}}}
+        return {**SOUND, "recipe": training(6, **own), "baseline": training(0, **own), "claims": [planted()]}
+
+    def again(written):
+        (tmp_path / "entries/gate.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
+        return runner.confirm("gate", folder=folder)
+
+    first = entry("a")
+    check(planted(), recipe=first["recipe"], baseline=first["baseline"])
+    asked = json.loads((folder / "gate.json").read_text())["claims"][0]["asked"]
+    assert again(entry("$1"))["changed"] == []
+    assert json.loads((folder / "gate.json").read_text())["claims"][0]["asked"] != asked
+    assert not evidence.stale(entries.load("gate"), evidence.read("gate", folder))
+    assert again(entry("$2"))["confirmed"] == []
+    assert again({**entry("$1"), "repeats": 2})["confirmed"] == []
+    assert again({**entry("$1"), "knobs": {"objectives.info_nce.weight": {"log": [0.1, 1]}}})["confirmed"] == []
+    assert again({**entry("$1"), "claims": [planted(expect="not_lower")]})["confirmed"] == []
+
+
 def test_what_was_never_checked_cannot_be_confirmed(check, tmp_path):
     (tmp_path / "entries/gate.yaml").write_text(yaml.safe_dump(SOUND))
     with pytest.raises(RunError, match="never checked"):

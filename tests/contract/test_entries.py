@@ -2,6 +2,7 @@
 
 from functools import partial, reduce
 
+import made as made_of
 import numpy as np
 import pytest
 import torch
@@ -112,6 +113,21 @@ def test_both_arms_learn_and_differ_only_where_the_entry_says(entry):
             assert np.isfinite(value) or np.isnan(value)
     one, other = (arms[arm].dump() for arm in ("recipe", "baseline"))
     assert {slot for slot in one if one[slot] != other[slot]} <= set(entry.slots)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("without", [(), ("sensor",)])
+def test_it_learns_by_name_from_a_table_that_it_knows_nothing_of(name, without):
+    columns = {column: cells for column, cells in made_of.columns(48).items() if column not in without}
+    rows = read(columns, target="label")
+    assert len(rows.schema.modalities) == 3 - len(without)
+    recipe = shortened(resolve(rows.schema, name, SMALL))
+    try:
+        fitted = train(rows, encode(rows, recipe), recipe, split(rows, seed=0))
+    except MissingExtra as error:
+        pytest.skip(str(error))
+    assert fitted.history[-1]["step"]
+    assert np.isfinite(fitted.metrics["test"]["accuracy"])
 
 
 def shortened(recipe):

@@ -49,6 +49,14 @@ def test_every_labelled_cell_is_a_point(weights: dict[str, float]) -> None:
     assert found.values.tolist() == pytest.approx([expected[row] for row in sorted(expected)], abs=1e-5)
 
 
+def test_others_are_all_that_are_neither_named_nor_predicted_from() -> None:
+    net, rows = made(modality="a", others=0.25, weights={"b": 2.0}), tiny.batch(20, targets=("class",))
+    expected = slow(net, rows, {"a": 1.0, "b": 2.0, "c": 0.25, "d": 0.25})
+    assert points(net, rows).values.tolist() == pytest.approx([expected[row] for row in sorted(expected)], abs=1e-5)
+    alone = points(made(modality="a", others=0.0), rows)
+    assert alone.rows.tolist() == sorted(slow(net, rows, {"a": 1.0}))
+
+
 def test_of_one_modality_it_is_the_ordinary_probe() -> None:
     net, rows = made("a"), tiny.batch(20, "a", ("class",), missing=0.0, unlabelled=0.0)
     head = net.heads["class"]

@@ -1,14 +1,17 @@
 """Trainings in processes of their own."""
 
+import inspect
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from joblib.externals.loky import process_executor
 
 from plait.core.errors import DataError, RunError
 from plait.core.recipe import Recipe
@@ -42,6 +45,18 @@ def test_this_process_gives_up_its_share_while_it_works_too():
         assert torch.get_num_threads() == 1
         assert next(done)[2] == 1
     assert torch.get_num_threads() == 2
+
+
+def test_a_process_that_ended_while_it_waited_warns_nobody():
+    # joblib breaks it into several strings.
+    assert "A worker stopped while some jobs" in inspect.getsource(process_executor)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with aside([lambda: where(0)]) as done:
+            warnings.warn("A worker stopped while some jobs were given to the executor.", UserWarning, stacklevel=1)
+            warnings.warn("Something else.", UserWarning, stacklevel=1)
+            list(done)
+    assert [str(one.message) for one in seen] == ["Something else."]
 
 
 def refuse():

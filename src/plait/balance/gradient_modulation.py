@@ -30,6 +30,8 @@ def factor(ratio: float, alpha: float) -> float:
 
 def noisy(gradient: Tensor, factor: float, noise: float) -> Tensor:
     """The gradient times `factor`, and noise as wide as `noise` times the spread of the gradient before that."""
+    if not gradient.numel():
+        return gradient  # tables without categories have an embedding of none
     # Over the numbers that are there: a parameter of one number has no spread, and not NaN.
     spread = gradient.std(correction=0)
     # Drawn on the CPU, so that it is the same on every device.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from plait.core.random import key
 from plait.core.recipe import Recipe
 from plait.measures import scores
 from plait.workflow.defaults import resolve
+from plait.workflow.fingerprint import fingerprint
 from plait.workflow.nested import Arm, Judged, final, judge
 from plait.workflow.prepare import Progress, silent
 from plait.workflow.trials import COUNTS, Outcome, Trial, count, outcome, run_all
@@ -26,7 +27,7 @@ from plait.workflow.tune import knobs_of
 
 from . import gates, verdict
 from .contenders import own_knobs
-from .entry import AtLeast, Claim, Data, Entry
+from .entry import AtLeast, Claim, Data, Disabled, Entry
 from .gates import Gate
 from .grounds import Ground, ground
 from .panel import panel
@@ -57,7 +58,12 @@ SAME = 1e-3
 class Arms(Results):
     """Both arms where a claim is checked: the method and its baseline."""
 
-    recipes: dict[str, Recipe]
+    asked: tuple[Arm, ...]
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """Of each arm."""
+        return {arm.name: arm.recipe for arm in self.asked}
 
     def kept(self, name: str) -> dict[str, Array]:
         """What the arms said of every row: codes of classes, or the measure's values; of the first unit, all of it.
@@ -119,6 +125,7 @@ def check(
         "baseline": arms.level("baseline").difference,
         "discordant": arms.discordant(*BOTH),
         "notes": arms.ground.notes,
+        "trained": _trained(entry, claim, arms.ground, arms.asked),
         "search": {arm: _search(judged) for arm, judged in arms.judged.items()},
         **parts,
     }
@@ -145,17 +152,25 @@ def replicated(entry: Entry, name: str, at: int, attempt: int, progress: Progres
     }
 
 
-def confirmed(entry: Entry, name: str, at: int, record: Mapping[str, Any], kept: Mapping[str, Array]) -> bool:
-    """Whether today's code, in one final training of each arm, says of every row what was recorded."""
+def confirmed(
+    entry: Entry, name: str, at: int, record: Mapping[str, Any], kept: Mapping[str, Array], same: bool
+) -> dict[str, Any] | None:
+    """What to add to the record if today's code, in one final training of each arm, says of every row what is recorded.
+
+    same: whether the entry asks for it in the same words; in others, it has to come to the same trainings.
+    """
     claim = entry.claims[at]
     if claim.kind == "time":
         # What is not judged has no verdict that could change.
-        return True
+        return {} if same else None
     if claim.kind == "exact":
         word, _, counted = _counted(entry, claim)
-        return word == record["verdict"] and counted.difference == record["difference"]
+        return {} if (word, counted.difference) == (record["verdict"], record["difference"]) else None
     tag = (name, at, record["attempt"])
     where, arms = _set_up(entry, claim.data, tag)
+    trained = _trained(entry, claim, where, arms)
+    if not same and record.get("trained") != trained:
+        return None
     jobs = []
     for arm in arms:
         search = record["search"][arm.name]
@@ -163,8 +178,23 @@ def confirmed(entry: Entry, name: str, at: int, record: Mapping[str, Any], kept:
     for arm, (found,) in zip(arms, run_all(jobs), strict=True):
         before, now = kept[f"{at}/{arm.name}/{WITNESS}"], _all_said(found)
         if before.shape != now.shape or not np.allclose(before, now, rtol=0, atol=SAME, equal_nan=True):
-            return False
-    return True
+            return None
+    return {"trained": trained}
+
+
+def _trained(entry: Entry, claim: Claim, where: Ground, arms: Sequence[Arm]) -> str:
+    """The fingerprint of what a claim's arms are on its data, on and off, and of how they are tuned and judged."""
+    off = entry.disabled or Disabled(recipe=[])
+    recipes = [arm.recipe for arm in arms]
+    for arm, settings in zip(arms, (off.recipe, off.baseline), strict=True):
+        recipes.append(resolve(where.grounds.schema, arm.recipe, settings))
+    dumped = []
+    for recipe in recipes:
+        # What a stage is called trains nothing.
+        stages = [stage.model_dump(mode="json", exclude={"name"}) for stage in recipe.stages]
+        dumped.append({**recipe.dump(), "stages": stages})
+    tuned = [[asdict(knob) for knob in arm.knobs] for arm in arms]
+    return fingerprint([], [dumped, tuned, entry.repeats, claim.model_dump(mode="json", exclude={"by"})])
 
 
 def _all_said(outcome: Outcome) -> Array:
@@ -190,9 +220,8 @@ def _arms(
     settings: Mapping[str, Sequence[str]] | None = None,
 ) -> Arms:
     where, arms = _set_up(entry, data, tag)
-    recipes = {arm.name: arm.recipe for arm in arms}
     found = judge(where.grounds, arms, claim.measure, tag=tag, settings=settings, progress=progress)
-    return Arms(where, found, recipes)
+    return Arms(where, found, tuple(arms))
 
 
 def _set_up(entry: Entry, data: Data, tag: Tag) -> tuple[Ground, list[Arm]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -70,7 +70,7 @@ def again(entry: Entry, name: str, at: int, attempt: int, progress: Progress = s
     return {**told, "interval": list(found.interval)}
 
 
-def confirmed(entry: Entry, name: str, at: int, record: dict[str, Any], kept: dict[str, Array]) -> bool:
+def confirmed(entry: Entry, name: str, at: int, record: Mapping[str, Any], kept: Mapping[str, Array]) -> bool:
     """Whether today's code gives what was recorded: of an exact claim, or of a planted one's first draw."""
     claim = entry.claims[at]
     if claim.kind == "exact":

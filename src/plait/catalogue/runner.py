@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from .check import check, confirmed, replicated
 from .evidence import EVIDENCE, asked_of, depends_on, read
 from .record import AGAIN, Checked
 from .verdict import together
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def claim(
@@ -75,7 +78,8 @@ def confirm(name: str, *, folder: Path = EVIDENCE, progress: Progress = silent) 
     """After a change of code: where one training of each arm still says of every row what was recorded, the evidence is
     the new code's too -> {"name", "confirmed": says of claims, "changed": says of those that have to be checked again}.
 
-    A claim whose entry, data or recipe was changed is not confirmed.  RunError if nothing was recorded.
+    A claim whose data, recipe or knobs were changed is not confirmed, other words for the same recipe are.  RunError if
+    nothing was recorded.
     """
     entry = entries.load(name)
     recorded = read(name, folder)
@@ -89,16 +93,21 @@ def confirm(name: str, *, folder: Path = EVIDENCE, progress: Progress = silent) 
             record, now = by_words.get(one.says), depends_on(entry, at)
             if record is not None and record["fingerprint"] == now:
                 same.append(one.says)
-            elif (
-                record is not None
-                and record["asked"] == asked_of(entry, at)
-                and (experiment.confirmed if entry.measures else confirmed)(entry, name, at, record, kept)
-            ):
+            elif record is not None and (more := _confirmed(entry, name, at, record, kept)) is not None:
                 ledger.note(folder, "confirmed", name, one.says, now, record["attempt"], before=record["fingerprint"])
-                record["fingerprint"] = now
+                record |= {"fingerprint": now, "asked": asked_of(entry, at), **more}
                 same.append(one.says)
             else:
                 changed.append(one.says)
         if not changed:
             write_json(folder / f"{name}.json", {**recorded, "fingerprint": depends_on(entry)})
     return {"name": name, "confirmed": same, "changed": changed}
+
+
+def _confirmed(
+    entry: entries.Entry, name: str, at: int, record: dict[str, Any], kept: Mapping[str, Array]
+) -> dict[str, Any] | None:
+    same = record["asked"] == asked_of(entry, at)
+    if entry.measures:
+        return {} if same and experiment.confirmed(entry, name, at, record, kept) else None
+    return confirmed(entry, name, at, record, kept, same)

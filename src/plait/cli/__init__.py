@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from plait.core.errors import PlaitError
+from plait.core.rank import one_of_several
 
 from . import catalogue, data, judge, learn, parts, use
 
@@ -83,7 +84,7 @@ def main() -> None:
     try:
         app(prog_name="plait")
     except SystemExit as end:
-        if "WORLD_SIZE" in os.environ:  # torchrun and accelerate set it
+        if one_of_several():
             leave(end.code if isinstance(end.code, int) else int(end.code is not None))
         raise
 

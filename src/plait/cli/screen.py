@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -38,8 +37,6 @@ class Screen:
         self._said = time.monotonic()
 
     def __enter__(self) -> Self:
-        # A training process that waited for ten seconds ends, and the next training starts another: nobody's fault.
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         self._out = sys.stdout
         if self.as_json:
             self._stack.enter_context(contextlib.redirect_stdout(sys.stderr))

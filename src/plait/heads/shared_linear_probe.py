@@ -30,25 +30,29 @@ def probe(embeddings: Tensor, weight: Tensor, bias: Tensor, scale: float) -> Ten
 class SharedLinearProbe(Head):
     """modality: from which alone a sample is predicted; null: from the mean direction of what it has.
 
-    scale: of the unit embeddings, 1 / temperature.  weights: factors of modalities' points, 1 where none is named; with
-    0 a modality is not even projected.  Its own term: points.
+    scale: of the unit embeddings, 1 / temperature.  weights: factors of modalities' points; others: of those that are
+    neither named there nor `modality`.  With 0 a modality is not even projected.  Its own term: points.
     """
 
     kinds = ("class",)
     kind = "logits"
 
     def __init__(
-        self, modality: str | None = None, scale: Positive = 10.0, weights: dict[str, NonNegative] | None = None
+        self,
+        modality: str | None = None,
+        scale: Positive = 10.0,
+        weights: dict[str, NonNegative] | None = None,
+        others: NonNegative = 1.0,
     ) -> None:
         super().__init__()
-        self.modality, self.scale, self.weights = modality, scale, weights or {}
+        self.modality, self.scale, self.weights, self.others = modality, scale, weights or {}, others
         self.linear: nn.Linear | None = None
 
     def build(self, spec: Spec, place: Place) -> None:
         for name in [*self.weights, *([] if self.modality is None else [self.modality])]:
             if name not in spec.names:
                 raise RecipeError(f"{place}: there is no modality {name!r}.{nearest(name, spec.names)}")
-        factors = {name: self.weights.get(name, 1.0) for name in spec.names}
+        factors = {name: 1.0 if name == self.modality else self.others for name in spec.names} | self.weights
         self.factors = {name: factor for name, factor in factors.items() if factor}
         if self.linear is None:
             self.linear = nn.Linear(spec.embedding, spec.targets[place.name].size)

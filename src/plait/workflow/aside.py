@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import TypeVar
 import torch
 
 from plait.core.errors import RunError
+from plait.core.rank import one_of_several
 from plait.core.recipe import Recipe
 
 T = TypeVar("T")
@@ -31,7 +33,7 @@ def worth_it(recipe: Recipe, rows: int, trainings: int = 1) -> bool:
     Not on a GPU, nor in one of a launcher's processes, nor with a single thread.
     """
     steps = trainings * recipe.training.epochs * -(-rows // recipe.training.batch)
-    free = torch.get_num_threads() > 1 and not torch.cuda.is_available() and "WORLD_SIZE" not in os.environ
+    free = torch.get_num_threads() > 1 and not torch.cuda.is_available() and not one_of_several()
     return free and steps >= WORTH_IT
 
 
@@ -44,6 +46,8 @@ def aside(jobs: Sequence[Callable[[], T]], here: bool = False) -> Iterator[Itera
     """
     from joblib import Parallel, delayed, parallel_config
 
+    # One that waited for ten seconds ends, and the next training starts another: nobody's fault.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     threads = torch.get_num_threads()
     together = min(threads, len(jobs) + here)
     share = threads // together

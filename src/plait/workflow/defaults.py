@@ -11,13 +11,16 @@ from typing import Any
 from plait.core.errors import RecipeError, nearest
 from plait.core.mapping import read_mapping
 from plait.core.recipe import Recipe, overlay, set_value
-from plait.data.schema import Schema
+from plait.data.schema import KINDS, Schema
+
+from .placeholders import fill
 
 RECIPES = Path(__file__).parent / "recipes"
 """Recipes that come with Plait, by file name."""
 ENTRIES = Path(__file__).parents[1] / "catalogue" / "entries"
 """Published systems; each file has a recipe in it."""
 
+_BY_KIND = ("encoders", "heads")
 _REGULARISED = {"dropout": 0.2, "feature_dropout": 0.5}
 # Pretrained encoders that work without a network, by kind, with the package that carries their weights.
 _PRETRAINED = {
@@ -72,42 +75,50 @@ def resolve(
 ) -> Recipe:
     """The whole recipe: the default for the schema, with the slots that `recipe` names, then single settings.
 
-    recipe: a recipe file, the name of one that comes with Plait, or plain data.  Its encoders may go by modality or by
-    kind.  settings: `slot.key=value`.  RecipeError names the place of what is wrong.
+    recipe: a recipe file, the name of one that comes with Plait, or plain data.  Its encoders and decoders may go by
+    modality or by kind, and modalities by their place in the table (`placeholders`).  settings: `slot.key=value`.
+    RecipeError names the place of what is wrong.
     """
     if isinstance(recipe, Recipe):
         data = recipe.dump()
     else:
         data = default_recipe(schema)
         if recipe is not None:
-            data = overlay(data, _spread(_named(recipe), schema))
+            data = overlay(data, _spread(fill(_named(recipe), schema), schema))
     for setting in settings:
-        for one in _for_each_of_kind(setting, schema):
+        for one in _for_each_of_kind(fill(setting, schema), schema):
             data = set_value(data, one)
     return Recipe.parse(_spread(data, schema))
 
 
 def _for_each_of_kind(setting: str, schema: Schema) -> list[str]:
-    """`encoders.text...` as one setting for each modality of that kind, unless a modality is called so."""
+    """`encoders.text...` as one setting for each modality of that kind, unless something is called so."""
     slot, _, rest = setting.partition(".")
     key = re.split(r"[.=]", rest, maxsplit=1)[0]
-    if slot != "encoders" or key in schema.modalities or key not in _TRAINABLE:
+    if slot not in _BY_KIND or key not in KINDS or _is_called(key, schema):
         return [setting]
     of_kind = [name for name, modality in schema.modalities.items() if modality.kind == key]
-    return [f"encoders.{name}{rest[len(key) :]}" for name in of_kind]
+    return [f"{slot}.{name}{rest[len(key) :]}" for name in of_kind]
 
 
 def _spread(recipe: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
-    """An encoder that goes by kind stands for every modality of that kind that the recipe does not name."""
-    encoders = recipe.get("encoders")
-    if not isinstance(encoders, Mapping):
-        return dict(recipe)
-    for key in encoders:
-        if key not in schema.modalities and key not in _TRAINABLE:
-            known = {*schema.modalities, *_TRAINABLE}
+    """What goes by a kind of modality stands for every one of that kind that the recipe does not name."""
+    out = dict(recipe)
+    for slot in _BY_KIND:
+        named = recipe.get(slot)
+        if isinstance(named, Mapping):
+            kinds = {name: named[one.kind] for name, one in schema.modalities.items() if one.kind in named}
+            own = {key: value for key, value in named.items() if key not in KINDS or _is_called(key, schema)}
+            out[slot] = kinds | own
+    for key in out.get("encoders") or ():
+        if key not in schema.modalities:
+            known = {*schema.modalities, *KINDS}
             raise RecipeError(f"encoders.{key}: it is neither a modality nor a kind.{nearest(str(key), known)}")
-    found = {name: encoders.get(name, encoders.get(modality.kind)) for name, modality in schema.modalities.items()}
-    return {**recipe, "encoders": {name: encoder for name, encoder in found.items() if encoder is not None}}
+    return out
+
+
+def _is_called(name: str, schema: Schema) -> bool:
+    return name in schema.modalities or name in schema.targets
 
 
 def _named(recipe: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:

@@ -41,6 +41,13 @@ def test_or_all_others_among_them_those_that_say_nothing() -> None:
     assert left("site", ["Bern", "Rome"], others=True) == ["second", "fourth"]
 
 
+def test_without_the_column_all_rows_stay_if_it_is_optional() -> None:
+    assert left("poisoned", False, optional=True) == ["first", "second", "third", "fourth", "fifth"]
+    assert left("clean", True, optional=True) == ["first", "fourth"]
+    with pytest.raises(SchemaError, match="no column 'poisoned'"):
+        left("poisoned", False)
+
+
 def test_a_file_and_a_recipe_mean_the_same_by_false() -> None:
     assert says(False, [False])
     assert says("false", [False])

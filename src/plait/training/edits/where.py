@@ -24,20 +24,29 @@ def says(cell: Any, values: list[Any]) -> bool:
 
 
 class Where(Edit):
-    """values: one or several.  others: the rows that say something else stay, instead of these."""
+    """values: one or several.  others: the rows that say something else stay, instead of these.
+
+    optional: of a table without that column all rows stay.
+    """
 
     def __init__(
-        self, column: str, values: bool | int | float | str | list[bool | int | float | str], others: bool = False
+        self,
+        column: str,
+        values: bool | int | float | str | list[bool | int | float | str],
+        others: bool = False,
+        optional: bool = False,
     ) -> None:
         super().__init__()
-        self.column, self.others = column, others
+        self.column, self.others, self.optional = column, others, optional
         self.values = list(values) if isinstance(values, list) else [values]
 
     def fingerprint(self) -> str:
-        return json.dumps([self.column, self.values, self.others])
+        return json.dumps([self.column, self.values, self.others, self.optional])
 
     def forward(self, table: Any, tools: Tools, g: torch.Generator) -> Any:
         """DataError if no row is left."""
+        if self.optional and self.column not in table.names:
+            return table
         cells = table.column(self.column).to_pylist()
         rows = np.flatnonzero([says(cell, self.values) != self.others for cell in cells])
         if not len(rows):
