@@ -35,6 +35,11 @@ def test_building_does_not_touch_the_global_stream() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_without_a_target_there_is_nothing_to_decide() -> None:
+    with pytest.raises(RecipeError, match=r"LateAverage combines what modalities decide about a target.*--target"):
+        tiny.network("ab", (), fusion="late_average")
+
+
 def test_awkward_column_names() -> None:
     names = ["type", "a.b", "", "forward", "keys"]
     spec = Spec(16, 8, {n: Modality("vector", (5,)) for n in names}, {"values": Target("class", ("x", "y", "z"))})

@@ -74,6 +74,7 @@ def test_settings_come_last_and_a_file_a_name_or_data_are_the_same(tmp_path):
         ({"encoders": {"captoin": "hashed_text"}}, (), "Did you mean 'caption'"),
         ({"fusoin": "mean"}, (), "Did you mean 'fusion'"),
         ("defualt", (), "Did you mean 'default'"),
+        ({"heads": {"number": "number"}}, (), r"needs a target of kind number, and the table's is label \(class\)"),
         (None, ["training.epochs"], "slot.key=value"),
         (None, ["fusion=maen"], "Did you mean 'mean'"),
     ],

@@ -245,6 +245,12 @@ def test_without_a_target_there_is_alignment_alone(tmp_path):
     assert json.loads((tmp_path / "run/evaluation.json").read_text())["retrieval"]
 
 
+def test_a_recipe_that_finds_nothing_to_learn_says_so():
+    plain = {name: column for name, column in columns(60).items() if name != "label"}
+    with pytest.raises(RecipeError, match=r"Nothing was learned: .*--target COLUMN"):
+        quick(plain, None, ("objectives.info_nce=null",))
+
+
 def test_targets_of_every_kind_at_once(tmp_path):
     data = columns(120)
     rng = np.random.default_rng(0)

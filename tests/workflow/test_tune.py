@@ -33,6 +33,9 @@ def test_alignment_alone_is_judged_by_its_loss():
     assert found.measure == "minus loss"
     assert all(math.isfinite(score) for trial in found.trials for score in trial.score)
     assert len({trial.score for trial in found.trials}) == 3
+    # It is not made small by its own weight.
+    assert not any("objectives." in setting for trial in found.trials for setting in trial.settings)
+    assert found.recipe.objectives["info_nce"].get("weight") != 0
 
 
 def test_points_lie_within_the_knobs_that_the_recipe_has():

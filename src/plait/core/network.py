@@ -97,6 +97,11 @@ class Network(nn.Module):
 
     def _leave_deciding_to_singles(self, fusion: Late) -> None:
         """With decision-level fusion the targets' own heads only know losses: nothing reaches their parameters."""
+        if not self.spec.targets:
+            raise RecipeError(
+                f"fusion: {type(fusion).__name__} combines what modalities decide about a target, and there is none. "
+                "Name one with --target COLUMN, or take another fusion."
+            )
         for target in self.spec.targets:
             head = self.heads[target]
             assert isinstance(head, Head)

@@ -11,7 +11,7 @@ from typing import Any
 from plait.core.errors import RecipeError, nearest
 from plait.core.mapping import read_mapping
 from plait.core.recipe import Recipe, overlay, set_value
-from plait.data.schema import KINDS, Schema
+from plait.data.schema import KINDS, TARGET_KINDS, Schema
 
 from .placeholders import fill
 
@@ -110,11 +110,23 @@ def _spread(recipe: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
             kinds = {name: named[one.kind] for name, one in schema.modalities.items() if one.kind in named}
             own = {key: value for key, value in named.items() if key not in KINDS or _is_called(key, schema)}
             out[slot] = kinds | own
-    for key in out.get("encoders") or ():
+    _check_keys(out, schema)
+    return out
+
+
+def _check_keys(recipe: Mapping[str, Any], schema: Schema) -> None:
+    for key in recipe.get("encoders") or ():
         if key not in schema.modalities:
             known = {*schema.modalities, *KINDS}
             raise RecipeError(f"encoders.{key}: it is neither a modality nor a kind.{nearest(str(key), known)}")
-    return out
+    kinds = {target.kind: name for name, target in schema.targets.items()}
+    for key in recipe.get("heads") or ():
+        if key in TARGET_KINDS and key not in kinds and not _is_called(key, schema):
+            found = ", ".join(f"{name} ({kind})" for kind, name in kinds.items()) or "none"
+            raise RecipeError(
+                f"heads.{key}: the recipe needs a target of kind {key}, and the table's is {found}. Name one with "
+                "--target COLUMN, say with --kind what it is, or take another recipe."
+            )
 
 
 def _is_called(name: str, schema: Schema) -> bool:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from plait.core.assemble import encoder_for
-from plait.core.errors import DataError
+from plait.core.errors import DataError, RecipeError
 from plait.core.network import Network
 from plait.core.recipe import Recipe, Stage
 from plait.data.dataset import Dataset
@@ -128,6 +128,11 @@ def train(
     at_once = [] if epochs is None or not refits or not worth_it(recipe, len(both)) else [partial(again, epochs)]
     with aside(at_once, here=True) if at_once else nullcontext() as second:
         first = run(folder, rows["train"], parts["validation"], watch=watch)
+        if first.history and not first.steps and not table.schema.targets:
+            raise RecipeError(
+                "Nothing was learned: without a target the recipe has no objective that finds anything to learn from. "
+                "Name one with --target COLUMN, or take a recipe that learns without."
+            )
         model = model_of(first.network, rows["train"], False)
         validation = metrics_of(model, parts["validation"])
         if refits:

@@ -144,7 +144,9 @@ def tune(
     stored: dict[str, Encoded] = {}
     done: list[Trial] = []
     measure = ""
-    searched: list[tuple[str, ...]] = [(), *points([knobs_of(chosen)], trials - 1, seed)[0]]
+    # Where the loss is what is judged, its own settings stay: a weight of 0 would make it the least.
+    knobs = [knob for knob in knobs_of(chosen) if table.schema.targets or not knob.path.startswith("objectives.")]
+    searched: list[tuple[str, ...]] = [(), *points([knobs], trials - 1, seed)[0]]
     for i, extra in enumerate(searched):
         progress("tune", i, trials)
         trial = resolve(table.schema, chosen, extra)
