@@ -6,6 +6,7 @@ from made import columns
 from plait.core.errors import RecipeError
 from plait.data.read import read
 from plait.workflow.defaults import resolve
+from plait.workflow.fit import fit
 from plait.workflow.placeholders import fill
 
 
@@ -66,6 +67,22 @@ def test_a_kind_elsewhere_is_the_first_of_that_kind_or_of_all():
     assert fill({"hub": "$image"}, two) == {"hub": "sensor"}
     assert fill("info_nce.pairs=[[$tabular, $text]]", two) == "info_nce.pairs=[[tabular, caption]]"
     assert fill([["$tabular", "$text"]], two) == [["tabular", "caption"]]
+
+
+def test_globs_of_parameters_find_columns_of_any_name():
+    odd = {"type": "sensor", "a.b [1]": "caption"}
+    given = columns(48)
+    rows = read({**{name: given[own] for name, own in odd.items()}, "label": given["label"]}, target="label")
+    assert list(rows.schema.modalities) == list(odd)
+    train = [f"{part}.$1.*" for part in ("encoders", "projection.maps")] + ["encoders.$2.*"]
+    recipe = {
+        "encoders": {"text": "hashed_text"},
+        "stages": [{"train": train, "objectives": {"info_nce": {"hub": "$2"}}}],
+    }
+    chosen = resolve(rows.schema, recipe, ("width=16", "embedding=8", "training.epochs=1"))
+    assert chosen.stages[0].objectives == {"info_nce": {"hub": "a.b [1]"}}
+    fitted = fit(rows, recipe=chosen)
+    assert fitted.history[-1]["step"]
 
 
 def test_a_recipe_and_its_settings_are_filled_before_they_are_checked():

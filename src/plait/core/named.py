@@ -10,7 +10,7 @@ from torch import nn
 _TAKEN = frozenset(dir(nn.ModuleDict()))
 
 
-def _attribute(name: str) -> str:
+def attribute(name: str) -> str:
     """A name that torch accepts, the same one wherever it does; different names stay different."""
     safe = name.replace("%", "%25").replace(".", "%2E")
     return f"{safe}%" if not safe or safe in _TAKEN else safe
@@ -24,16 +24,16 @@ class Named(nn.ModuleDict):
     """A ModuleDict that takes any text as key."""
 
     def __getitem__(self, key: str) -> nn.Module:
-        return super().__getitem__(_attribute(key))
+        return super().__getitem__(attribute(key))
 
     def __setitem__(self, key: str, module: nn.Module) -> None:
-        super().__setitem__(_attribute(key), module)
+        super().__setitem__(attribute(key), module)
 
     def __delitem__(self, key: str) -> None:
-        super().__delitem__(_attribute(key))
+        super().__delitem__(attribute(key))
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and super().__contains__(_attribute(key))
+        return isinstance(key, str) and super().__contains__(attribute(key))
 
     def __iter__(self) -> Iterator[str]:
         return iter([_name(key) for key in self._modules])
@@ -49,13 +49,13 @@ class NamedParameters(nn.Module):
     """Parameters by any text as key."""
 
     def __getitem__(self, key: str) -> nn.Parameter:
-        return getattr(self, _attribute(key))
+        return getattr(self, attribute(key))
 
     def __setitem__(self, key: str, parameter: nn.Parameter) -> None:
-        self.register_parameter(_attribute(key), parameter)
+        self.register_parameter(attribute(key), parameter)
 
     def __contains__(self, key: str) -> bool:
-        return _attribute(key) in self._parameters
+        return attribute(key) in self._parameters
 
     def __iter__(self) -> Iterator[str]:
         return iter([_name(key) for key in self._parameters])

@@ -10,15 +10,18 @@ cannot do without the modality.
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from plait.core.errors import RecipeError
+from plait.core.named import attribute
 from plait.data.schema import KINDS, Schema
 
 _PLACE = re.compile(rf"\$([1-9]\d*|{'|'.join(KINDS)})\b")
-
+_IN_PATH = re.compile(rf"(?<=\.){_PLACE.pattern}")
+"""In a glob of parameters, where a column may have another name."""
 
 _OTHERWISE = "Take another recipe, or say with --kind what else a column is."
 
@@ -35,6 +38,7 @@ def fill(recipe: Any, schema: Schema) -> Any:
 def _filled(value: Any, schema: Schema, listed: bool) -> Any:
     """listed: whether it is an item of a list."""
     if isinstance(value, str):
+        value = _IN_PATH.sub(lambda found: glob.escape(attribute(_name(found[1], schema))), value)
         return _PLACE.sub(lambda found: _name(found[1], schema), value)
     if isinstance(value, list):
         return _items(value, schema, listed)
