@@ -43,6 +43,25 @@ def test_it_is_torchs_own(chosen, reference) -> None:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("first", [0, 3])
+def test_momentum_begins_with_a_parameters_first_gradient(first) -> None:
+    """As torch's own does one by one, where the gradient of some comes later than that of others."""
+    torch.manual_seed(0)
+    ours = [nn.Parameter(torch.randn(4, 3)) for _ in range(2)]
+    theirs = copy.deepcopy(ours)
+    arguments = {"lr": 0.1, "momentum": 0.9}
+    mine = optim.make(ours, Training(optimizer={"sgd": arguments}))
+    plain = torch.optim.SGD(theirs, foreach=False, fused=False, **arguments)
+    for at in range(6):
+        for early, late in (ours, theirs):
+            early.grad = torch.full((4, 3), at + 1.0)
+            late.grad = torch.full((4, 3), at - 2.0) if at >= first else None
+        mine.step()
+        plain.step()
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b)
+
+
 def test_only_matrices_decay() -> None:
     net = module()
     before = {name: p.detach().clone() for name, p in net.named_parameters()}

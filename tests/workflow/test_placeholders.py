@@ -54,6 +54,8 @@ def test_elsewhere_the_table_is_too_small(said):
 def test_a_kind_in_a_list_is_every_modality_of_that_kind():
     two = schema(other=[f"some words to read, number {i}" for i in range(30)])
     assert fill(["$text", "$image", "$1"], two) == ["caption", "other", "sensor"]
+    with pytest.raises(RecipeError, match="needs 5 modalities, and the table has 4"):
+        fill({"modalities": ["$5", "$6"]}, two)
     views = [{"noise": {"modalities": ["$image"]}}, {"hide": {"modalities": ["$image", "$text"]}}]
     assert fill({"views": views}, two) == {"views": [{"hide": {"modalities": ["caption", "other"]}}]}
     with pytest.raises(RecipeError, match=r"needs a modality for \['\$image'\], and the table has none"):

@@ -31,6 +31,11 @@ def make(parameters: Iterable[nn.Parameter], settings: Training) -> torch.optim.
     optimizer = _OPTIMIZERS[name]([group for group in groups if group["params"]], fused=fused, **arguments)
     for group in optimizer.param_groups:
         group["base_lr"] = group["lr"]
+    if arguments.get("momentum"):
+        # 0 is what the first gradient starts from.  The fused kernel starts all of a group at once or none, and fails
+        # where nobody in the first batches has some modality, whose parameters then have no gradient yet.
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 
 

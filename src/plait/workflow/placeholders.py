@@ -67,7 +67,7 @@ def _items(items: list[Any], schema: Schema, listed: bool) -> list[Any]:
         except _LackingError as error:
             if listed:
                 raise
-            lacking = error
+            lacking = lacking or error
     if items and not out:
         raise lacking or _LackingError(f"The recipe needs a modality for {items}, and the table has none. {_OTHERWISE}")
     return out
