@@ -156,8 +156,8 @@ def test_a_recipe_that_does_not_fit_is_said_or_left_out(small, monkeypatch):
     source = grounded.columns(75)
     with pytest.raises(RecipeError, match=r"no recipe 'entropy_gat'.*entropy_gate"):
         quick(source, recipes=["entropy_gat"])
-    with pytest.raises(RecipeError, match="oneencoder cannot be trained on this table"):
-        quick(source, recipes=["oneencoder"])
+    with pytest.raises(RecipeError, match="tip cannot be trained on this table"):
+        quick(source, recipes=["tip"])
     with monkeypatch.context() as early:
         early.setattr(contenders, "single_ones", lambda *given: pytest.fail("the table was encoded first"))
         with pytest.raises(RecipeError, match=r"no 'late fusio' to be the control.*late fusion"):
@@ -169,18 +169,18 @@ def test_a_recipe_that_does_not_fit_is_said_or_left_out(small, monkeypatch):
 
 
 def test_a_family_brings_its_knobs_and_leaves_out_what_does_not_fit(small, monkeypatch):
-    monkeypatch.setattr(contenders.entries, "names", lambda: ["entropy_gate", "oneencoder", "gated_multimodal_unit"])
+    monkeypatch.setattr(contenders.entries, "names", lambda: ["entropy_gate", "tip", "gated_multimodal_unit"])
     where = ground(grounded.columns(75), {"schema": None, "target": "label"}, k=3)
     found = contenders.contenders(where, "test/accuracy", 0, recipes=[], family=None, quick=True, settings=[])
-    assert "oneencoder" in found.left
-    assert set(found.asked) | set(found.left) == {"entropy_gate", "oneencoder", "gated_multimodal_unit"}
+    assert "tip" in found.left
+    assert set(found.asked) | set(found.left) == {"entropy_gate", "tip", "gated_multimodal_unit"}
     for arm in found.arms:
         if arm.name in found.asked:
             assert arm.knobs == own_knobs(load(arm.name))
     monkeypatch.setattr(contenders, "QUICK", 0.0)
     slow = contenders.contenders(where, "test/accuracy", 0, recipes=[], family=None, quick=True, settings=[])
     assert slow.asked == []
-    assert all("times as long" in why for name, why in slow.left.items() if name != "oneencoder")
+    assert all("times as long" in why for name, why in slow.left.items() if name != "tip")
 
 
 @pytest.mark.parametrize("kind", ["number", "multi_label", "survival"])
