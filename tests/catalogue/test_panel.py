@@ -147,8 +147,27 @@ def test_hidden_labels_teach_no_baseline(toy, monkeypatch):
 def test_features_say_what_is_absent(toy):
     where = ground("toy", ("e", 0, 1))
     encoded = encode(where.table, defaults.resolve(where.table.schema))
-    assert features(encoded, len(where.table)) == pytest.approx(by_hand(where), abs=1e-5)
-    assert np.isfinite(features(encoded, len(where.table))).all()
+    found = np.concatenate(list(features(encoded, len(where.table)).values()), 1)
+    assert found == pytest.approx(by_hand(where), abs=1e-5)
+    assert np.isfinite(found).all()
+
+
+@pytest.fixture
+def told_by_b(collected):
+    """Noise in `a`, the class in `b`, noise in `c`."""
+    source, rng = grounded.columns(90, noise=0.01), np.random.default_rng(1)
+    for name in "ac":
+        source[name] = rng.normal(size=(90, 4)).tolist()
+    collected(grounded.table(source))
+
+
+@pytest.mark.parametrize(("seen", "others"), [(("a",), ()), (("a", "c"), ("c", "late fusion"))])
+def test_baselines_of_some_modalities_are_told_nothing_by_the_others(told_by_b, seen, others):
+    where = ground("toy", ("e", 0, 1))
+    assert levels(panel(where, "test/accuracy", TAG))["concatenation"] > 0.95
+    blind = levels(panel(where, "test/accuracy", TAG, seen=seen))
+    assert set(blind) == {"a", *others, "majority", "ensemble", "concatenation"}
+    assert max(blind.values()) < 0.6
 
 
 def test_a_modality_that_no_row_has_is_no_trouble(collected):

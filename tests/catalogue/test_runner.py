@@ -63,7 +63,7 @@ def weak_panel(monkeypatch):
 def levelled(value):
     """A panel of one, which has the same value wherever it is judged."""
 
-    def panel(ground, *how):
+    def panel(ground, *how, seen):
         finals = [
             [Outcome(value, np.full(len(unit.place.test), value), None, None, True, 0.0)]
             for unit in ground.grounds.units
@@ -124,6 +124,19 @@ def test_a_method_above_the_panel_holds_whatever_its_baseline_is(check, monkeypa
     ):
         monkeypatch.setattr(checks, "panel", levelled(value))
         assert word(check(planted(), again=True)) == word_of_it
+
+
+def test_a_claim_of_one_modality_is_held_against_what_that_one_can_do(check, monkeypatch):
+    """The other one alone says all; whether the method beats that is another question."""
+
+    def panel(ground, *how, seen):
+        return levelled(1.0 if seen is None or "b" in seen else 0.3)(ground, *how, seen=seen)
+
+    monkeypatch.setattr(checks, "panel", panel)
+    assert word(check(planted())) == ("unclear", "gate strong")
+    before = evidence.depends_on(entries.load("gate"), 0)
+    assert word(check(planted(), predicts_from=["$1"])) == ("holds", "")
+    assert evidence.depends_on(entries.load("gate"), 0) != before, "another panel, so another verdict"
 
 
 def test_a_method_that_gains_holds(check, weak_panel):

@@ -21,6 +21,7 @@ from plait.measures import scores
 from plait.workflow.defaults import resolve
 from plait.workflow.fingerprint import fingerprint
 from plait.workflow.nested import Arm, Judged, final, judge
+from plait.workflow.placeholders import fill
 from plait.workflow.prepare import Progress, silent
 from plait.workflow.trials import COUNTS, Outcome, Trial, count, outcome, run_all
 from plait.workflow.tune import knobs_of
@@ -194,7 +195,8 @@ def _trained(entry: Entry, claim: Claim, where: Ground, arms: Sequence[Arm]) -> 
         stages = [stage.model_dump(mode="json", exclude={"name"}) for stage in recipe.stages]
         dumped.append({**recipe.dump(), "stages": stages})
     tuned = [[asdict(knob) for knob in arm.knobs] for arm in arms]
-    return fingerprint([], [dumped, tuned, entry.repeats, claim.model_dump(mode="json", exclude={"by"})])
+    judged = [entry.repeats, entry.predicts_from, claim.model_dump(mode="json", exclude={"by"})]
+    return fingerprint([], [dumped, tuned, *judged])
 
 
 def _all_said(outcome: Outcome) -> Array:
@@ -277,7 +279,11 @@ def _gates(
         out["headroom"] = gates.headroom(baseline, margin, arms.discordant(*BOTH), better, bounded)
     if word == "holds" and failing(out) is None:
         try:
-            simple = panel(arms.ground, claim.measure, ("panel", *(tag if arms.ground.made else tag[2:])), progress)
+            # Of a collected table one for all entries.
+            whose = ("panel", *(tag if arms.ground.made else tag[2:]))
+            schema = arms.ground.grounds.schema
+            seen = None if entry.predicts_from is None else tuple(fill(entry.predicts_from, schema))
+            simple = panel(arms.ground, claim.measure, whose, progress, seen=seen)
         except ValueError as error:
             out["strong"] = Gate(None, str(error))
         else:

@@ -108,6 +108,7 @@ class Entry(_Strict):
     disabled: how the mechanism is turned off; None where the arms are built differently.
     knobs: {setting: where it is searched} of what the method alone has, beside what all recipes are tuned by; of one of
     these it is another range, for both arms.
+    predicts_from: modalities that both arms predict from, and so the simple baselines too; all if None.
     repeats: of the folds on real rows.
     """
 
@@ -122,6 +123,7 @@ class Entry(_Strict):
     baseline: dict[str, Any] = Field(default_factory=dict)
     disabled: Disabled | None = None
     knobs: dict[str, Searched] = Field(default_factory=dict)
+    predicts_from: list[str] | None = Field(default=None, min_length=1)
     repeats: Literal[1, 2, 4] = 1
     claims: list[Claim] = Field(min_length=1)
     notes: str = ""

@@ -53,7 +53,10 @@ def depends_on(entry: Entry, at: int | None = None) -> str:
 
 def asked_of(entry: Entry, at: int) -> str:
     """The fingerprint of what an entry asks for in its claim number `at`, whatever code answers."""
-    arms = entry.model_dump(mode="json", include={"recipe", "baseline", "disabled", "knobs", "repeats"})
+    fields = {"recipe", "baseline", "disabled", "knobs", "repeats"}
+    if entry.predicts_from is not None:
+        fields.add("predicts_from")
+    arms = entry.model_dump(mode="json", include=fields)
     claim = entry.claims[at].model_dump(mode="json", exclude=None if entry.measures else {"by"})
     return fingerprint([], [arms, claim])
 

@@ -40,19 +40,28 @@ TINY = 1e-30
 """Least risk."""
 
 
-def panel(ground: Ground, measure: str, tag: tuple[Any, ...], progress: Progress = silent) -> dict[str, Judged]:
+def panel(
+    ground: Ground,
+    measure: str,
+    tag: tuple[Any, ...],
+    progress: Progress = silent,
+    *,
+    seen: tuple[str, ...] | None = None,
+) -> dict[str, Judged]:
     """{baseline: what was found of it}; of class targets, by measures of what is predicted.
 
-    ValueError for any other: there is no panel for them.
+    seen: the modalities that they look at; None: all.  ValueError for any other target: there is no panel for them.
     """
     schema = ground.grounds.schema
     target = next(iter(schema.targets.values()))
     if target.kind != "class" or not measure.startswith("test/"):
         raise ValueError(f"there is no panel of baselines for {measure} of a target of kind {target.kind}")
     whole = resolve(schema, None, ground.settings)
-    singles = single_ones(ground, whole)
-    found = judge(ground.grounds, [Arm(LATE, whole), *singles], measure, tag=tag, progress=progress)
-    return {**found, **simple(ground, measure, {arm.name: found[arm.name] for arm in singles})}
+    singles = [arm for arm in single_ones(ground, whole) if seen is None or arm.name in seen]
+    # On one modality the default recipe is that single one.
+    late = [Arm(LATE, whole, modalities=seen)] if seen is None or len(seen) > 1 else []
+    found = judge(ground.grounds, [*late, *singles], measure, tag=tag, progress=progress)
+    return {**found, **simple(ground, measure, {arm.name: found[arm.name] for arm in singles}, seen)}
 
 
 def single_ones(ground: Ground, recipe: Recipe) -> list[Arm]:
@@ -63,10 +72,15 @@ def single_ones(ground: Ground, recipe: Recipe) -> list[Arm]:
     return [Arm(one, recipe, modalities=(one,)) for one in seen]
 
 
-def simple(ground: Ground, measure: str, singles: Mapping[str, Judged]) -> dict[str, Judged]:
-    """{majority, ensemble, concatenation}: baselines that train no network.  singles: as they were judged."""
+def simple(
+    ground: Ground, measure: str, singles: Mapping[str, Judged], seen: Sequence[str] | None = None
+) -> dict[str, Judged]:
+    """{majority, ensemble, concatenation}: baselines that train no network.
+
+    singles: as they were judged.  seen: the modalities that stand side by side; None: all.
+    """
     picks = {unit.searches for unit in ground.grounds.units}
-    strength = {pick: _strength([ground.grounds.searches[s] for s in pick]) for pick in picks}
+    strength = {pick: _strength([ground.grounds.searches[s] for s in pick], seen) for pick in picks}
     found: dict[str, list[list[Outcome]]] = {"majority": [], "ensemble": [], "concatenation": []}
     for u, unit in enumerate(ground.grounds.units):
         world, test = _world(unit.place), unit.place.test
@@ -76,7 +90,7 @@ def simple(ground: Ground, measure: str, singles: Mapping[str, Judged]) -> dict[
         predicted = {
             "majority": np.repeat(prior[None], len(test), 0),
             "ensemble": _mean(np.stack(each, 1), have, prior, world.kind),
-            "concatenation": world.fitted(strength[unit.searches], world.learned(unit.place), test),
+            "concatenation": world.fitted(strength[unit.searches], world.learned(unit.place), test, seen),
         }
         for arm, said in predicted.items():
             found[arm].append([world.judged(said, test, measure.removeprefix("test/"))])
@@ -94,15 +108,15 @@ def told_by_one(place: Place) -> float:
         tree.fit(numbers[learned, None], world.truth[learned])
         return float((tree.predict(numbers[judged, None]) == world.truth[judged]).mean())
 
-    return max(told(numbers) for numbers in world.features.T)
+    return max(told(numbers) for numbers in world.side_by_side().T)
 
 
-def _strength(searches: Sequence[Place]) -> float:
+def _strength(searches: Sequence[Place], seen: Sequence[str] | None) -> float:
     """The one with the best mean of the main measure over the searches."""
 
     def value(strength: float, place: Place) -> float:
         world = _world(place)
-        said = world.fitted(strength, world.learned(place), place.test)
+        said = world.fitted(strength, world.learned(place), place.test, seen)
         found = world.judged(said, place.test, scores.of(world.kind).main).value
         return found if np.isfinite(found) else -np.inf
 
@@ -147,9 +161,14 @@ class _World:
             return np.asarray(counts / counts.sum())
         return np.ones(()) if self.kind == "survival" else np.asarray(np.nanmean(truth, 0))
 
-    def fitted(self, strength: float, learned: Array, asked: Array) -> Array:
-        """What a linear model says of rows, [n, ...]."""
-        return _LINEAR[self.kind](strength, self.features[learned], self.truth[learned], self.features[asked], self)
+    def side_by_side(self, seen: Sequence[str] | None = None) -> Array:
+        """[N, F] what is stored of the modalities; None: all."""
+        return np.concatenate([block for name, block in self.features.items() if seen is None or name in seen], 1)
+
+    def fitted(self, strength: float, learned: Array, asked: Array, seen: Sequence[str] | None = None) -> Array:
+        """What a linear model of the modalities that it sees says of rows, [n, ...]."""
+        x = self.side_by_side(seen)
+        return _LINEAR[self.kind](strength, x[learned], self.truth[learned], x[asked], self)
 
     def judged(self, predicted: Array, rows: Array, measure: str) -> Outcome:
         """predicted: [n, ...] of these rows, of which those without a label judge nothing."""
@@ -199,12 +218,12 @@ def _risks(strength: float, x: Array, y: Array, asked: Array, world: _World) -> 
 _LINEAR = {"class": _classes, "multi_label": _labels, "number": _numbers, "survival": _risks}
 
 
-def features(encoded: Encoded, size: int) -> Array:
-    """[N, F] the stored features of all modalities side by side, those of several tokens as their mean.
+def features(encoded: Encoded, size: int) -> dict[str, Array]:
+    """{modality: [N, F]} the stored features, those of several tokens as their mean.
 
-    An absent cell is the mean of those that are there, and a column says that it is absent.
+    An absent cell is the mean of those that are there, and the last column says whether one is.
     """
-    parts = []
+    found = {}
     every, have_all = encoded.dataset.batch(range(size)), encoded.dataset.have.numpy()
     for i, name in enumerate(encoded.dataset.names):
         have, cells = have_all[:, i], every.modalities[name]
@@ -213,8 +232,8 @@ def features(encoded: Encoded, size: int) -> Array:
             values = values.reshape(len(values), -1, values.shape[-1]).mean(1)
         block = np.tile(np.nanmean(values, 0), (size, 1)) if len(values) else np.zeros((size, 1))
         block[have] = values
-        parts += [np.nan_to_num(block), have[:, None].astype(np.float64)]
-    return np.concatenate(parts, 1)
+        found[name] = np.concatenate([np.nan_to_num(block), have[:, None].astype(np.float64)], 1)
+    return found
 
 
 @lru_cache(maxsize=64)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .errors import RecipeError, nearest
 from .packed import Batch, Fused, Packed, Prediction, Tokens
 
 if TYPE_CHECKING:
@@ -69,6 +70,12 @@ class Spec:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.modalities)
+
+    def check(self, place: object, *names: str) -> None:
+        """RecipeError at that place if one of the names is no modality."""
+        for name in names:
+            if name not in self.modalities:
+                raise RecipeError(f"{place}: there is no modality {name!r}.{nearest(name, self.names)}")
 
 
 class Place(NamedTuple):

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from plait.core.component import Count, NonNegative
-from plait.core.errors import RecipeError, nearest
 from plait.core.named import Named
 from plait.core.outputs import Outputs
 from plait.core.packed import Fused, Packed, Tokens, together
@@ -69,8 +68,7 @@ class BottleneckChain(Fusion):
     def build(self, spec: Spec, place: Place) -> None:
         self.width = spec.width
         self.prime = self.prime or spec.names[0]
-        if self.prime not in spec.names:
-            raise RecipeError(f"{place}.prime: there is no modality {self.prime!r}.{nearest(self.prime, spec.names)}")
+        spec.check(f"{place}.prime", self.prime)
         sizes = [max(1, self.latent >> k) for k in range(len(self.betas))]
         base = spawn()
         if not self.stages:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plait.core.component import NonNegative, Positive
-from plait.core.errors import RecipeError, nearest
+from plait.core.errors import RecipeError
 from plait.core.outputs import Outputs
 from plait.core.packed import Packed, mean_over, together
 from plait.core.part import Head, Place, Spec, Terms
@@ -49,9 +49,7 @@ class SharedLinearProbe(Head):
         self.linear: nn.Linear | None = None
 
     def build(self, spec: Spec, place: Place) -> None:
-        for name in [*self.weights, *([] if self.modality is None else [self.modality])]:
-            if name not in spec.names:
-                raise RecipeError(f"{place}: there is no modality {name!r}.{nearest(name, spec.names)}")
+        spec.check(place, *self.weights, *([] if self.modality is None else [self.modality]))
         factors = {name: 1.0 if name == self.modality else self.others for name in spec.names} | self.weights
         self.factors = {name: factor for name, factor in factors.items() if factor}
         if self.linear is None:

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from plait.core.errors import RecipeError, nearest
+from plait.core.errors import RecipeError
 from plait.core.outputs import Outputs
 from plait.core.packed import Packed, Tokens, together
 from plait.core.part import Place, Spec
@@ -28,9 +28,7 @@ def pairs_of(spec: Spec, place: Place, pairs: Pairs, hub: str | None) -> tuple[t
     if hub is not None and pairs != "all":
         raise RecipeError(f"{place}: pairs and hub are both given, and each says which pairs. Leave one out.")
     chosen = list(itertools.combinations(names, 2)) if pairs == "all" else pairs
-    for name in [*itertools.chain.from_iterable(chosen), *([] if hub is None else [hub])]:
-        if name not in names:
-            raise RecipeError(f"{place}: there is no modality {name!r}.{nearest(name, names)}")
+    spec.check(place, *itertools.chain.from_iterable(chosen), *([] if hub is None else [hub]))
     if hub is not None:
         chosen = [(hub, name) for name in names if name != hub]
     for a, b in chosen:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from plait.core.errors import RecipeError, nearest
+from plait.core.errors import RecipeError
 from plait.core.outputs import Outputs
 from plait.core.packed import Packed, Tokens, together
 from plait.core.part import Place, Spec
@@ -19,9 +19,7 @@ from ._pairs import Duplicates, content
 
 def chosen(spec: Spec, place: Place, names: Sequence[str] | None) -> tuple[str, ...]:
     """The modalities of a tuple; None: all.  RecipeError if one is unknown or named twice, or if only one is named."""
-    for name in names or ():
-        if name not in spec.names:
-            raise RecipeError(f"{place}: there is no modality {name!r}.{nearest(name, spec.names)}")
+    spec.check(place, *(names or ()))
     if names is not None and (len(set(names)) < len(names) or len(names) < 2):
         raise RecipeError(f"{place}: modalities needs two or more different ones, found {list(names)}.")
     return spec.names if names is None else tuple(names)

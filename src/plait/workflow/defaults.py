@@ -88,7 +88,9 @@ def resolve(
     for setting in settings:
         for one in _for_each_of_kind(fill(setting, schema), schema):
             data = set_value(data, one)
-    return Recipe.parse(_spread(data, schema))
+    data = _spread(data, schema)
+    _check_keys(data, schema)
+    return Recipe.parse(data)
 
 
 def _for_each_of_kind(setting: str, schema: Schema) -> list[str]:
@@ -110,7 +112,6 @@ def _spread(recipe: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
             kinds = {name: named[one.kind] for name, one in schema.modalities.items() if one.kind in named}
             own = {key: value for key, value in named.items() if key not in KINDS or _is_called(key, schema)}
             out[slot] = kinds | own
-    _check_keys(out, schema)
     return out
 
 

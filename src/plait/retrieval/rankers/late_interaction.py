@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plait.core.errors import RecipeError, nearest
 from plait.core.packed import Tokens
 from plait.core.part import Place, Spec
 from plait.retrieval.index import Hit
@@ -50,9 +49,7 @@ class LateInteraction(Ranker):
         self.modalities = modalities
 
     def build(self, spec: Spec, place: Place) -> None:
-        for name in self.modalities or ():
-            if name not in spec.names:
-                raise RecipeError(f"{place}.modalities: there is no modality {name!r}.{nearest(name, spec.names)}")
+        spec.check(f"{place}.modalities", *(self.modalities or ()))
 
     def forward(self, query: Mapping[str, Tokens], hits: Sequence[Hit], cells: Mapping[str, Tokens]) -> list[Hit]:
         """The hits with their scores, best first; equal ones in the order that they came in."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from plait.core.errors import RecipeError, nearest
+from plait.core.errors import RecipeError
 from plait.core.meter import Meter
 from plait.core.part import Draw, Index, Place, Sampler, Spec
 
@@ -37,9 +37,7 @@ class Alternating(Sampler):
 
     def build(self, spec: Spec, place: Place) -> None:
         self.turns = spec.names if self.modalities is None else tuple(self.modalities)
-        for name in [*self.turns, *([] if self.leading is None else [self.leading])]:
-            if name not in spec.names:
-                raise RecipeError(f"{place}: there is no modality {name!r}.{nearest(name, spec.names)}")
+        spec.check(place, *self.turns, *([] if self.leading is None else [self.leading]))
         if self.leading is not None and self.leading not in self.turns:
             raise RecipeError(f"{place}.leading: {self.leading!r} is not among the modalities that take turns.")
 
