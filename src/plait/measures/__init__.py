@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .trust.out_of_distribution import out_of_distribution as out_of_distribution
     from .trust.robustness_curve import robustness_curve as robustness_curve
     from .trust.selective_prediction import selective_prediction as selective_prediction
+    from .worth.concordance_rows import concordance_rows as concordance_rows
     from .worth.fusion_gain_test import fusion_gain_test as fusion_gain_test
     from .worth.inverse_probability_weighting import inverse_probability_weighting as inverse_probability_weighting
     from .worth.littles_test import littles_test as littles_test

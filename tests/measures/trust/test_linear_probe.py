@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from plait.measures.trust.linear_probe import STRENGTHS, linear_probe, linear_readout
+from plait.measures import survival
+from plait.measures.trust.linear_probe import STRENGTHS, linear_hazard, linear_probe, linear_readout
 
 
 def accuracy(predicted, truth):
@@ -83,3 +84,41 @@ def test_numbers_of_one_group_are_not_held_out_from_each_other():
     asked = rng.normal(size=(200, 60))
     fooled, careful = (linear_readout(features, truth, asked, groups=g) for g in (None, group))
     assert careful.std() < 0.7 * fooled.std()
+
+
+def lives(size, seed, weight):
+    """Features of which the first says when the event comes, in units of their own."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(size, 12))
+    time = rng.exponential(np.exp(-weight * features[:, 0]))
+    scale = np.array([50.0, *[1.0] * 10, 0.01])
+    return features * scale + 3, np.stack([time, rng.random(size) < 0.7], 1), features[:, 0]
+
+
+def test_a_hazard_is_read_where_there_is_one():
+    """As well as the truth orders new rows; of noise nothing."""
+    pytest.importorskip("sksurv.linear_model", reason="scikit-survival is not installed: pip install 'plait[survival]'")
+    for weight in (1.5, 0.0):
+        features, truth, signal = lives(600, 0, weight)
+        risk = linear_hazard(features[:300], truth[:300], features[300:])
+        found, best = (survival.others(said, truth[300:])["c_index"] for said in (risk, np.exp(signal[300:])))
+        assert found > 0.97 * best if weight else abs(found - 0.5) < 0.1
+
+
+def test_a_hazard_has_the_penalty_that_orders_other_rows_best():
+    """On few rows with a weak signal a strong one; its slopes are those of the penalised partial likelihood."""
+    linear_model = pytest.importorskip("sksurv.linear_model")
+    features, truth, _ = lives(60, 1, 0.5)
+    known = np.array([(event > 0, time) for time, event in truth], [("event", bool), ("time", float)])
+    x = (features - features.mean(0)) / features.std(0)
+    each = [linear_model.CoxPHSurvivalAnalysis(alpha=1 / c).fit(x, known).predict(x) for c in STRENGTHS]
+    found = np.log(linear_hazard(features, truth, features))
+    assert sum(np.allclose(found, one, atol=1e-6) for one in each) == 1
+
+
+def test_without_an_event_all_risks_are_alike():
+    features, truth, _ = lives(60, 2, 1.0)
+    truth[:, 1] = 0
+    assert (linear_hazard(features, truth, features[:5]) == 1).all()
+    with pytest.raises(ValueError, match="truth"):
+        linear_hazard(features, truth[:, 0], features)

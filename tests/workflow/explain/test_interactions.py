@@ -223,5 +223,5 @@ def test_of_a_number_it_is_asked_which_third_it_is_in(bits):
     told = found.account["pairs"]["a and b"]
     assert told["unique_first"] > 0.5
     assert "third y is in" in found.grids[0].title
-    with pytest.raises(CannotSay, match="of kind survival"):
+    with pytest.raises(CannotSay, match="cannot be cut into early, middle and late"):
         answer(asked({"a": cells(one, rng), "b": cells(two, rng)}, [f"c{v}" for v in one], "survival"))

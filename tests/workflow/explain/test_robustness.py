@@ -176,7 +176,7 @@ def test_a_wrong_cell_that_does_no_harm_does_not_do_more_than_none(run, monkeypa
     rng = np.random.default_rng(0)
     right = lambda share: (rng.random(len(asked.labelled)) < share).astype(float)
     before = right(0.5)
-    monkeypatch.setattr(asked, "values", lambda predicted: predicted)
+    monkeypatch.setattr(asked, "values", lambda predicted, on: predicted[on])
     asked.__dict__ |= {"predicted": before, "measure": "accuracy"}
     monkeypatch.setattr(asked, "without", lambda modality: np.maximum(before, right(0.5 * (not harmed))))
     monkeypatch.setattr(asked, "dealt", lambda sources: before * right(0.2 if harmed else 1.0))

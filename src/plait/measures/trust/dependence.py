@@ -170,8 +170,8 @@ def sensitivity(
     if off is None:
         truth, off = finite(truth, "truth", None), _apart
     own, together = _sources(have, names, truth, groups)
-    before = finite(predict(own), "what predict gives", *truth.shape)
-    error = off(before, truth)
+    said = np.asarray(predict(own))
+    before = finite(said, "what predict gives", *(truth.shape if off is _apart else (len(truth), *said.shape[1:])))
     found = {}
     for name, source in own.items():
         rows = np.flatnonzero(source >= 0)
@@ -179,9 +179,10 @@ def sensitivity(
             found[name] = Sensitivity(len(rows), *[mean(np.array([np.nan]))] * 2)
             continue
         lost, moved = [], []
+        error = off(before[rows], truth[rows])
         for dealt in deals(rows, together[rows], repeats, seed, name):
-            after = finite(predict(_given(own, name, rows, dealt)), "what predict gives", *truth.shape)
-            lost.append((off(after, truth) - error)[rows])
+            after = finite(predict(_given(own, name, rows, dealt)), "what predict gives", *before.shape)
+            lost.append(off(after[rows], truth[rows]) - error)
             moved.append(np.abs(after - before).reshape(len(truth), -1).mean(1)[rows])
         found[name] = Sensitivity(len(rows), *(_mean(values, together[rows], groups, seed) for values in (lost, moved)))
     return found

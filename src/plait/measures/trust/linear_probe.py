@@ -2,11 +2,13 @@
 
     p(y = c | x) = softmax(W x + b)_c,     min over W, b of  - sum_i log p(y_i | x_i) + |W|^2 / (2 C)
     y = w x + b,                           min over w, b of  sum_i (y_i - w x_i - b)^2 + |w|^2 / C
+    risk = exp(w x),                       min over w of     - sum_i log(risk_i / sum over j of risk_j) + |w|^2 / (2 C)
 
-of features brought to mean 0 and variance 1; the second for numbers (ridge regression).  C is the one of
-`STRENGTHS` that gives held-out folds of the fitted rows the highest mean log-probability, or the lowest mean absolute
-error; rows that belong together are in one fold.  Source: Alain & Bengio, "Understanding
-intermediate layers using linear classifier probes", arXiv:1610.01644.
+of features brought to mean 0 and variance 1; the second for numbers (ridge regression), the third for times to an
+event: Cox's partial likelihood, over the i whose event was seen and the j with t_j >= t_i.  C is the one of `STRENGTHS`
+that gives held-out folds of the fitted rows the highest mean log-probability, the lowest mean absolute error, or the
+highest C-index; rows that belong together are in one fold.  Sources: Alain & Bengio, "Understanding intermediate layers
+using linear classifier probes", arXiv:1610.01644; Cox, J. R. Stat. Soc. B 1972.
 Limits: features that were themselves trained on the fitted rows fit them better than new rows, so that too weak a
 penalty may be chosen; compare with a probe of other features that were trained on the same rows.
 """
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import survival
 from ..worth._crossfit import folds
 from ._checked import codes, finite
 
@@ -62,6 +65,39 @@ def linear_readout(features: Array, truth: Array, asked: Array, *, groups: Array
         for i, strength in enumerate(STRENGTHS):
             error[i] += np.abs(_fitted(features[rest], truth[rest], features[inside], strength) - truth[inside]).sum()
     return _fitted(features, truth, asked, STRENGTHS[int(error.argmin())])
+
+
+def linear_hazard(features: Array, truth: Array, asked: Array, *, groups: Array | None = None, seed: int = 0) -> Array:
+    """Risks [Q] of asked [Q, D], read by Cox's model that was fitted to features [P, D] and times with events [P, 2].
+
+    Without an event there is nothing to read: risks are 1.  ValueError for bad input, or rows of fewer than 3 groups.
+    MissingExtra without scikit-survival.
+    """
+    features = finite(features, "features", None, None)
+    asked = finite(asked, "asked", None, features.shape[1])
+    truth = finite(truth, "truth", len(features), 2)
+    fold = folds(len(features), _FOLDS, groups=groups, seed=seed)
+    right = np.zeros(len(STRENGTHS))
+    for k in range(_FOLDS):
+        rest, inside = fold != k, fold == k
+        for i, strength in enumerate(STRENGTHS):
+            said = survival.others(_hazard(features[rest], truth[rest], features[inside], strength), truth[inside])
+            right[i] += np.nan_to_num(said["c_index"], nan=0.5)
+    return _hazard(features, truth, asked, STRENGTHS[int(right.argmax())])
+
+
+def _hazard(x: Array, y: Array, asked: Array, strength: float) -> Array:
+    from sklearn.preprocessing import StandardScaler
+
+    from plait.core.extras import need
+
+    if not (y[:, 1] > 0.5).any() or not len(asked):
+        return np.ones(len(asked))
+    known = np.array([(event > 0.5, time) for time, event in y], [("event", bool), ("time", float)])
+    scale = StandardScaler().fit(x)
+    model = need("sksurv.linear_model", "survival").CoxPHSurvivalAnalysis(alpha=1 / strength)
+    said = model.fit(scale.transform(x), known).predict(scale.transform(asked))
+    return np.asarray(np.exp(np.clip(said, -50, 50)))
 
 
 def _fitted(x: Array, y: Array, asked: Array, strength: float) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from plait.measures.bootstrap import intervals
 from plait.measures.trust.balance import Balance, balance, balance_of, contribution_gap
-from plait.measures.trust.linear_probe import linear_probe, linear_readout
+from plait.measures.trust.linear_probe import linear_hazard, linear_probe, linear_readout
 from plait.report.figures import forest
 from plait.report.words import DASH, FEW, amount, is_share, name
 
@@ -76,7 +76,7 @@ def answer(subject: Subject) -> Section:
 
 def _held_back(subject: Subject) -> tuple[Balance, Balance]:
     """Probes of the model against models of one modality, and against probes of these.  CannotSay without them."""
-    kind, apart = subject.judged_by_row, subject.singly
+    apart = subject.singly
     joint = _probed(subject, dict.fromkeys(subject.names, subject.model))
     own = _probed(subject, subject.alone)
     there = [np.isfinite(joint[name][subject.labelled]).reshape(len(subject.labelled), -1).all(1) for name in joint]
@@ -85,13 +85,21 @@ def _held_back(subject: Subject) -> tuple[Balance, Balance]:
         raise CannotSay("No modality has both test rows and enough rows that were learned from.")
     one, *others = (np.stack([p[name] for name in subject.names], 1) for p in (joint, apart, own))
     how: dict[str, Any] = {"groups": subject.groups[subject.labelled], "seed": subject.seed}
-    if kind == "class":
+    if subject.about.kind == "class":
         rows = subject.labelled
         first, second = (balance(one[rows], p[rows], subject.truth, have, **how) for p in others)
     else:
-        value, *values = (np.stack([subject.values(p[:, m]) for m in range(p.shape[1])], 1) for p in (one, *others))
+        value, *values = (_where(subject, p, have) for p in (one, *others))
         first, second = (_in_own_sign(balance_of(value, p, have, **how), subject.sign) for p in values)
     return first, second
+
+
+def _where(subject: Subject, predicted: Array, have: Array) -> Array:
+    """[p, M] values of the rows that have each modality, among themselves; NaN of others.  predicted: [n, M, ...]."""
+    out = np.full(have.shape, np.nan)
+    for m, on in enumerate(have.T):
+        out[on, m] = subject.values(predicted[:, m], on)
+    return out
 
 
 def _in_own_sign(found: Balance, sign: float) -> Balance:
@@ -131,6 +139,8 @@ def _read(subject: Subject, features: Array, truth: Array, asked: Array, groups:
         return linear_probe(features, truth, asked, len(subject.classes), groups=groups, seed=seed)
     if kind == "number":
         return linear_readout(features, truth, asked, groups=groups, seed=seed)
+    if kind == "survival":
+        return linear_hazard(features, truth, asked, groups=groups, seed=seed)
     found = np.empty((len(asked), truth.shape[1]))
     for label, has in enumerate(truth.T):
         known = ~np.isnan(has)
@@ -164,7 +174,8 @@ def _words(subject: Subject, found: Balance, anew: Balance) -> list[str]:
             how = f"of the rows, a model trained on that alone tells {which}"
         else:
             which = listed([f"by {by} for {names[m]}" for by, m in zip(less, held, strict=True)])
-            how = f"a model trained on that alone is less far off, {which}"
+            does = "orders the times better" if subject.pairwise else "is less far off"
+            how = f"a model trained on that alone {does}, {which}"
         said.append(
             f"Beside the others, the model learned less of {listed([names[m] for m in held])} than there is to learn: "
             f"{how}."

@@ -23,16 +23,15 @@ METHOD = (
 
 
 def answer(subject: Subject) -> Section:
-    """CannotSay on one modality, of times to an event, or where no modality has enough rows."""
+    """CannotSay on one modality, or where no modality has enough rows."""
     if len(subject.names) < 2:
         raise CannotSay("There is one modality, which the model leans on alone.")
-    kind = subject.judged_by_row
     have, groups = subject.have[subject.labelled], subject.groups[subject.labelled]
     judged = [name for i, name in enumerate(subject.names) if _exchangeable(groups[have[:, i]])]
     passed = [name for name in subject.names if name not in judged]
     if not judged:
         raise CannotSay(f"No modality has {LEAST} labelled test rows that could exchange their cells.")
-    dealt = (of_classes if kind == "class" else of_errors)(subject, judged)
+    dealt = (of_classes if subject.about.kind == "class" else of_errors)(subject, judged)
     left = Part(account={"not_judged": passed})
     if passed:
         left.words.append(

@@ -1,4 +1,4 @@
-"""What a model of numbers or labels leans on: how much further off its answers are, and how far they move."""
+"""What a model of numbers, labels or times leans on: how much further off its answers are, and how far they move."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plait.measures import scores
 from plait.measures.trust.dependence import Sensitivity, sensitivity
 from plait.report.figures import forest
 from plait.report.words import name as name_of
 
 from .section import Drawing, Grid, Part
-from .subject import Array, Subject
+from .subject import Array, Subject, by_row
 from .wording import between, estimated, level, listed, shown
+
+MISORDERED = "misordered_pairs"
+TINY = 1e-30
+"""Least risk."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,16 @@ TERMS = {
         "label, from 0 to 1, is from the one before, the mean over all labels. Both are means over the rows that have "
         "the modality.",
     ),
+    "survival": _Terms(
+        MISORDERED,
+        "pairs in the wrong order rise by",
+        "the share of pairs in the wrong order rises by {}",
+        "with their own it is {}",
+        "logarithms of risks move by",
+        "Lost is the rise of the share of pairs that are in the wrong order, 1 minus the C-index, over the pairs of "
+        "rows that have the modality and can be compared. An answer moves by how far the logarithm of its risk is from "
+        "the one before, the mean over the rows that have the modality.",
+    ),
 }
 
 
@@ -60,12 +73,17 @@ def of_errors(subject: Subject, judged: Sequence[str]) -> Part:
     have = subject.have[subject.labelled]
 
     def off(answers: Array, truth: Array) -> Array:
-        return scores.of(subject.about.kind).rows(answers, truth)[terms.error]
+        found = by_row(subject.about.kind, answers, truth)
+        return 1 - found["c_index"] if terms.error == MISORDERED else found[terms.error]
+
+    def answers(sources: Mapping[str, Array]) -> Array:
+        said = subject.exchanged(sources)
+        return np.log(np.clip(said, TINY, 1 / TINY)) if subject.pairwise else said
 
     for i, name in enumerate(judged):
         subject.progress("modalities", i, len(judged))
         found |= sensitivity(
-            subject.exchanged,
+            answers,
             subject.truth,
             have[:, [subject.names.index(name)]],
             [name],
@@ -73,9 +91,10 @@ def of_errors(subject: Subject, judged: Sequence[str]) -> Part:
             groups=subject.groups[subject.labelled],
             seed=subject.seed,
         )
-    error = off(subject.predicted[subject.labelled], subject.truth)
     found = dict(sorted(found.items(), key=lambda item: -item[1].error.value))
-    before = {name: float(np.nanmean(error[have[:, subject.names.index(name)]])) for name in found}
+    rows = {name: have[:, subject.names.index(name)] for name in found}
+    said = subject.predicted[subject.labelled]
+    before = {name: float(np.nanmean(off(said[on], subject.truth[on]))) for name, on in rows.items()}
     points = [(name, (one.error.value, one.error.interval), "") for name, one in found.items()]
     grid = Grid(
         "When rows get another row's cell",

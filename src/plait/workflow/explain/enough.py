@@ -39,6 +39,9 @@ TERMS = {
         "is less far off, by {},",
         "how often rows it learned from have each label",
     ),
+    "survival": _Terms(
+        "order the times better", "order the times worse", "orders them better, by {},", "one risk for all rows"
+    ),
 }
 
 

@@ -58,12 +58,17 @@ METHOD = (
 
 def answer(subject: Subject) -> Section:
     """Raises CannotSay on one modality, of several labels or times, or where every pair is refused."""
-    names, kind = subject.names, subject.judged_by_row
+    names, kind = subject.names, subject.about.kind
     if len(names) < 2:
         raise CannotSay("There is one modality, and nothing to complete it.")
     if kind == "multi_label":
         raise CannotSay(
             f"This is asked of one answer a row, and {subject.target} has several labels: fit a label by itself to ask."
+        )
+    if kind == "survival":
+        raise CannotSay(
+            f"This is asked of classes and numbers. Of rows whose event was not seen nobody knows when it came, so "
+            f"{subject.target} cannot be cut into early, middle and late."
         )
     cells = {name: _cells(subject, name) for name in names}
     truth = _truth(subject)

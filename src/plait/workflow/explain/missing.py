@@ -105,7 +105,7 @@ def _gap(subject: Subject, modality: str, have: Array, known: Array, rows: Array
     p = min(1.0, asked * told.p)
     there = subject.have[subject.labelled, m]
     together = subject.groups[subject.labelled]
-    if there.sum() < FEW or len(np.unique(together[there])) < 2:
+    if subject.pairwise or there.sum() < FEW or len(np.unique(together[there])) < 2:
         return Gap(told, p)
     values = subject.values(subject.predicted) - subject.values(subject.without(modality))
     chance = np.zeros(len(subject.table))
@@ -156,7 +156,13 @@ def _words(subject: Subject, gaps: Mapping[str, Gap]) -> list[str]:
     if chance := [n for n, gap in gaps.items() if gap.p > 0.05]:
         said.append(f"That cells of {listed(chance, 'or')} are missing for a reason was not shown.")
     gains = {n: gap.gain for n, gap in gaps.items() if gap.gain is not None}
-    if few := [n for n in gaps if n not in gains]:
+    few = [n for n in gaps if n not in gains]
+    if few and subject.pairwise:
+        said.append(
+            f"What {listed(few, 'or')} would be worth if all rows had it is not told: {name(measure)} is about pairs "
+            "of rows, and what a cell adds to it depends on what the other row has."
+        )
+    elif few:
         said.append(f"Too few test rows have {listed(few, 'or')} to say what it would be worth if all had it.")
     idle = [n for n, gain in gains.items() if not (gain.naive_interval[0] > 0 or gain.interval[0] > 0)]
     if idle:

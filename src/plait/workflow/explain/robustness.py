@@ -25,6 +25,8 @@ from .wording import estimated, falls_by, level, listed, lost, shown
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Of the rows that have a modality, those whose cell is wrong."""
+TENTH = 0.1
+"""The one in the table, beside all."""
 DEALS = 5
 """How often cells are dealt anew."""
 WAYS = {"wrong": "belongs to another row", "missing": "is missing"}
@@ -32,9 +34,11 @@ METHOD = (
     "Absent: a modality is hidden from the trained model on the rows that have it. Another row's: its cells are dealt "
     f"out anew among these rows, {DEALS} times, never within a group of rows that belong together (Breiman 2001; "
     "Fisher et al., arXiv:1801.01489). Each row is answered by itself, so a share of the rows loses that share of what "
-    "all of them lose, and the lines are straight. A dealt cell may contradict the rest of its row as no real one "
-    "would. Modalities that say the same cover for each other: without both, more is lost than the two losses "
-    "together. Intervals resample the test rows, or whole groups, for the model as it is; each is 95 % by itself."
+    "all of them lose, and the lines are straight; of a measure of pairs of rows, as the order of times to an event, "
+    "they are what is to be expected whichever rows it hits. A dealt cell may contradict the rest of its row as no "
+    "real one would. Modalities that say the same cover for each other: without both, more is lost than the two "
+    "losses together. Intervals resample the test rows, or whole groups, for the model as it is; each is 95 % by "
+    "itself."
 )
 
 
@@ -42,12 +46,14 @@ METHOD = (
 class Fall:
     """What is lost of one modality, over the labelled rows that have it.
 
-    absent: where it is hidden.  wrong: where it is another row's; worse: wrong minus absent; None where its cells
-    cannot be dealt.  levels: {what is done to it: the measure by share of the rows, in its own sign}.
+    absent: where it is hidden.  tenth, wrong: where it is another row's, in a tenth of them and in all; worse: wrong
+    minus absent; None where its cells cannot be dealt.
+    levels: {what is done to it: the measure by share of the rows, in its own sign}.
     """
 
     rows: int
     absent: Estimate
+    tenth: Estimate | None
     wrong: Estimate | None
     worse: Estimate | None
     levels: Mapping[str, RobustnessCurve]
@@ -75,7 +81,7 @@ def _mistaken(subject: Subject) -> Part:
                 n,
                 str(fall.rows),
                 estimated(fall.absent, measure),
-                *(estimated(_part(fall.wrong, share), measure) for share in (0.1, 1.0)),
+                *(estimated(found, measure) for found in (fall.tenth, fall.wrong)),
                 estimated(fall.worse, measure),
             )
             for n, fall in falls.items()
@@ -97,25 +103,26 @@ def _fall(subject: Subject, modality: str) -> Fall | None:
     on = subject.have[subject.labelled, m]
     if on.sum() < LEAST:
         return None
-    before = subject.values(subject.predicted)[on]
-    absent = subject.values(subject.without(modality))[on]
-    dealt = _dealt(subject, m)
     how: dict[str, Any] = {"groups": subject.groups[subject.labelled][on], "seed": subject.seed}
-    after = {"another row's": dealt[on], "absent": absent} if dealt is not None else {"absent": absent}
+    absent = subject.partly(subject.predicted, subject.without(modality), SHARES, on)
+    found = {"absent": absent}
+    wrong = None
+    if dealt := _dealt(subject, m):
+        each = [subject.partly(subject.predicted, predicted, SHARES, on) for predicted in dealt]
+        wrong = {s: np.asarray(np.mean([values[s] for values in each], axis=0)) for s in SHARES}
+        found = {"another row's": wrong, **found}
     return Fall(
         int(on.sum()),
-        mean(before - absent, exact=False, **how),
-        None if dealt is None else mean(before - dealt[on], exact=False, **how),
-        None if dealt is None else mean(absent - dealt[on], exact=False, **how),
-        {
-            said: in_own_sign(robustness_curve({s: (1 - s) * before + s * values for s in SHARES}, **how), subject.sign)
-            for said, values in after.items()
-        },
+        mean(absent[0.0] - absent[1.0], exact=False, **how),
+        None if wrong is None else mean(wrong[0.0] - wrong[TENTH], exact=False, **how),
+        None if wrong is None else mean(wrong[0.0] - wrong[1.0], exact=False, **how),
+        None if wrong is None else mean(absent[1.0] - wrong[1.0], exact=False, **how),
+        {said: in_own_sign(robustness_curve(values, **how), subject.sign) for said, values in found.items()},
     )
 
 
-def _dealt(subject: Subject, m: int) -> Array | None:
-    """[p] values with the cells of modality `m` dealt out anew, the mean over deals; None where that cannot be done."""
+def _dealt(subject: Subject, m: int) -> list[Array]:
+    """[n, ...] predictions with the cells of modality `m` dealt out anew, of each deal; none where that cannot be."""
     modality, every = subject.names[m], np.arange(len(subject.have))
     own = {n: np.where(subject.have[:, i], every, -1) for i, n in enumerate(subject.names)}
     # Among the labelled rows, as `dependence` deals them: one question, one answer.
@@ -123,13 +130,13 @@ def _dealt(subject: Subject, m: int) -> Array | None:
     try:
         dealt = deals(rows, subject.groups[rows], DEALS, subject.seed, modality)
     except ValueError:
-        return None
+        return []
     found = []
     for donors in dealt:
         source = own[modality].copy()
         source[rows] = donors
-        found.append(subject.values(subject.dealt({**own, modality: source})))
-    return np.asarray(np.mean(found, axis=0))
+        found.append(subject.dealt({**own, modality: source}))
+    return found
 
 
 def _words(subject: Subject, falls: Mapping[str, Fall]) -> list[str]:
@@ -168,10 +175,3 @@ def _words(subject: Subject, falls: Mapping[str, Fall]) -> list[str]:
     if nowhere := [n for n in subject.names if n not in falls]:
         said.append(f"Of {listed(nowhere, 'or')} nothing is said: fewer than {LEAST} labelled test rows have it.")
     return said
-
-
-def _part(found: Estimate | None, share: float) -> Estimate | None:
-    """What a share of the rows loses of what all lose."""
-    if found is None:
-        return None
-    return Estimate(share * found.value, (share * found.interval[0], share * found.interval[1]))

@@ -118,7 +118,7 @@ def under_damage(subject: Subject) -> Part:
 
 def _wear(subject: Subject, modality: str, corruption: str, on: Array, stores: Mapping[int, Store]) -> Wear:
     """on: [p] bool, the labelled rows that have the modality."""
-    before = subject.values(subject.predicted)[on]
+    before = subject.values(subject.predicted, on)
     after: dict[float, Array] = {
         s: _values(subject, subject.model, {modality: store}, on) for s, store in stores.items()
     }
@@ -143,7 +143,7 @@ def _values(subject: Subject, model: Model, stores: Mapping[str, Store], on: Arr
     rows = subject.labelled[on]
     predicted = subject.predicted.copy()
     predicted[rows] = model.parameters(replaced(subject.dataset.take(rows), stores))[subject.target]
-    return subject.values(predicted)[on]
+    return subject.values(predicted, on)
 
 
 def _words(found: list[Wear], measure: str) -> list[str]:

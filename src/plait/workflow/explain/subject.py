@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from plait.data.copies import witnesses
 from plait.data.dataset import Dataset
 from plait.data.table import Table
 from plait.measures import scores
+from plait.measures.worth.concordance_rows import concordance_rows
 from plait.measures.worth.shapley import Worth, shapley, wanted
 
 from ..model import Embeddings, Model
@@ -26,6 +27,18 @@ from .section import CannotSay
 Array = np.ndarray[Any, np.dtype[Any]]
 Company = tuple[str, ...]
 """Names of modalities, in the model's order."""
+
+
+def by_row(kind: str, predicted: Array, truth: Array) -> dict[str, Array]:
+    """{measure: [P] values of rows, of which it is the mean}, of a kind of target."""
+    if kind == "survival":
+        return {"c_index": concordance_rows(ranked(predicted), truth)}
+    return scores.of(kind).rows(predicted, truth)
+
+
+def ranked(risks: Array) -> Array:
+    """Infinite risks as ties above all others."""
+    return np.nan_to_num(risks.astype(np.float64))
 
 
 @dataclass(eq=False)
@@ -65,17 +78,6 @@ class Subject:
     @property
     def about(self) -> Target:
         return self.model.targets[self.target]
-
-    @property
-    def judged_by_row(self) -> str:
-        """The target's kind, where a row's answer is right, or off by more or less.  CannotSay of times to an event."""
-        kind = self.about.kind
-        if kind == "survival":
-            raise CannotSay(
-                f"This is asked of classes, numbers and labels; {self.target} is a target of kind {kind}, of which no "
-                "row by itself is right or off."
-            )
-        return kind
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -169,21 +171,50 @@ class Subject:
 
     @cached_property
     def measure(self) -> str:
-        """The main measure if it is a mean over rows, else another one that is.  CannotSay if there is none."""
-        kind = scores.of(self.about.kind)
-        rows = kind.rows(self.predicted[self.labelled], self.truth)
-        if not rows:
-            raise CannotSay(f"Targets of kind {self.about.kind} have no measure that is a mean over rows.")
-        return kind.main if kind.main in rows else next(iter(rows))
+        """The main measure if it is a mean over rows, else another one that is.
+
+        CannotSay where no two of the labelled rows can be compared.
+        """
+        rows, main = by_row(self.about.kind, self.predicted[self.labelled], self.truth), scores.of(self.about.kind).main
+        if self.pairwise and np.isnan(rows[main]).any():
+            raise CannotSay("No two test rows can be compared: no event was seen before the time of another row.")
+        return main if main in rows else next(iter(rows))
+
+    @property
+    def pairwise(self) -> bool:
+        """Whether a row by itself is neither right nor off: the measure is of pairs of rows (`concordance_rows`)."""
+        return self.about.kind == "survival"
 
     @property
     def sign(self) -> float:
         """-1 where less of `measure` is better."""
         return 1.0 if scores.of(self.about.kind).higher(self.measure) else -1.0
 
-    def values(self, predicted: Array) -> Array:
-        """[p] `measure` of each labelled row, turned so that more is better.  predicted: [n, ...]."""
-        return self.sign * scores.of(self.about.kind).rows(predicted[self.labelled], self.truth)[self.measure]
+    def values(self, predicted: Array, on: Array | None = None) -> Array:
+        """[p] `measure` of each labelled row, turned so that more is better.  predicted: [n, ...].
+
+        on: [p] bool; then [q] of these rows, by themselves.
+        """
+        said, truth = predicted[self.labelled], self.truth
+        if on is not None:
+            said, truth = said[on], truth[on]
+        return self.sign * by_row(self.about.kind, said, truth)[self.measure]
+
+    def partly(self, before: Array, after: Array, shares: Sequence[float], on: Array) -> dict[float, Array]:
+        """{share: [q] `values` to be expected where that share of the rows, whichever, is answered by `after`}.
+
+        before, after: [n, ...].  on: [p] bool, the labelled rows that it is about.
+        """
+        old, new = self.values(before, on), self.values(after, on)
+        if not self.pairwise:
+            return {s: (1 - s) * old + s * new for s in shares}
+        rows = self.labelled[on]
+        one, other = (
+            concordance_rows(ranked(first[rows]), self.truth[on], later=ranked(second[rows]))
+            for first, second in ((before, after), (after, before))
+        )
+        # Both rows of a pair are as before, one of them, or neither.
+        return {s: (1 - s) ** 2 * old + s * (1 - s) * (one + other) + s**2 * new for s in shares}
 
     @cached_property
     def by_company(self) -> dict[Company, Array]:

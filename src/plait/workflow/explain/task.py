@@ -10,14 +10,13 @@ import numpy as np
 from plait.core.errors import DataError, RecipeError, RunError
 from plait.data.read import read
 from plait.data.splits import folds_among, strata
-from plait.measures import scores
 from plait.measures.worth.shapley import Worth, shapley, wanted
 from plait.report.figures import forest
 from plait.report.words import name
 
 from ..trials import Place, Trial, run_all
 from .section import CannotSay, Drawing, Grid, Part
-from .subject import Array, Company, Subject
+from .subject import Array, Company, Subject, by_row
 from .wording import gained, listed, numbered, span
 
 FOLDS = 3
@@ -78,8 +77,8 @@ def task_worth(subject: Subject) -> Worth:
     trials = [[_trial(subject, place, company)] for place in places for company in asked]
     found = []
     for (outcome,) in run_all(trials):
-        assert outcome.rows is not None
-        found.append(outcome.rows)
+        assert outcome.predicted is not None
+        found.append(outcome.predicted)
         subject.progress("trainings on sets of modalities", len(found), len(trials))
     at, labels = truth.rows.numpy(), truth.values.numpy()
     place_of = dict(zip(at.tolist(), range(len(at)), strict=True))
@@ -89,7 +88,10 @@ def task_worth(subject: Subject) -> Worth:
         learned = np.array([place_of[row] for row in np.union1d(place.train, place.validation).tolist()])
         values[()][judged] = _unseen(subject, labels[learned], labels[judged])
         for i, company in enumerate(asked):
-            values[company][judged] = found[f * len(asked) + i]
+            said = by_row(subject.about.kind, found[f * len(asked) + i], labels[judged])[subject.measure]
+            if np.isnan(said).any():
+                raise CannotSay("in one of the folds no two rows can be compared.")
+            values[company][judged] = said
     turned = {company: subject.sign * each for company, each in values.items()}
     return shapley(turned, names, orders=orders, groups=subject.all_groups[at], seed=subject.seed)
 
@@ -131,9 +133,10 @@ def _unseen(subject: Subject, learned: Array, judged: Array) -> Array:
     kind = subject.about.kind
     if kind == "class":
         learned = np.eye(len(subject.about.classes))[learned]
-    said = np.nan_to_num(np.nanmean(learned, axis=0))
+    # Of times to an event: one risk for all.
+    said = np.ones(()) if kind == "survival" else np.nan_to_num(np.nanmean(learned, axis=0))
     predicted = np.broadcast_to(said, (len(judged), *said.shape))
-    return scores.of(kind).rows(predicted, judged)[subject.measure]
+    return by_row(kind, predicted, judged)[subject.measure]
 
 
 def _words(subject: Subject, here: Worth, there: Worth, order: list[int]) -> list[str]:

@@ -177,13 +177,16 @@ def _having(subject: Subject) -> Part:
             account.append({"present": pattern, "rows": len(rows), "refused": f"fewer than {FEW} rows"})
             continue
         inside = np.isin(np.arange(len(values)), rows)
+        apart = np.empty(len(values))
+        for part in (inside, ~inside):
+            apart[part] = subject.values(subject.predicted, part)
 
-        def ahead(chosen: Array, inside: Array = inside) -> dict[str, float]:
+        def ahead(chosen: Array, inside: Array = inside, values: Array = apart) -> dict[str, float]:
             here, there = values[chosen][inside[chosen]], values[chosen][~inside[chosen]]
             return {"ahead": float(here.mean() - there.mean()) if len(here) and len(there) else float("nan")}
 
-        value = sign * float(values[rows].mean())
-        ends = mean_interval(sign * values[rows], groups=groups[rows], seed=subject.seed, exact=False)
+        value = sign * float(apart[rows].mean())
+        ends = mean_interval(sign * apart[rows], groups=groups[rows], seed=subject.seed, exact=False)
         better = ahead(np.arange(len(values)))["ahead"]
         other = intervals(ahead, len(values), groups=groups, seed=subject.seed)["ahead"]
         lines.append((label, size, ranged(value, ends, measure), ranged(better, other, measure)))

@@ -42,10 +42,14 @@ METHOD = (
     "may make more of the others. Intervals resample the test rows, for the model as it is. A row without a modality "
     "gives it nothing. Shapley 1953; per row: Banzhaf's value (Park et al., arXiv:2408.12763)."
 )
+PAIRS = (
+    "The C-index is the share of comparable pairs of rows that are in the right order. What a row gives to it is its "
+    "influence on that share (Hoeffding 1948), and intervals resample these: they want many rows with an event."
+)
 
 
 def answer(subject: Subject) -> Section:
-    """Raises CannotSay on one modality, or a target without a measure of rows."""
+    """Raises CannotSay on one modality, or where no two rows can be compared."""
     names = subject.names
     if len(names) < 2:
         raise CannotSay("There is one modality, which is worth all that the model knows.")
@@ -89,7 +93,8 @@ def answer(subject: Subject) -> Section:
     grids += kinds
     task = to_the_task(subject, shares) if subject.deep else Part()
     # The task's figure has this one in it.
-    mine = Part(words, [] if task.drawings else [drawing], grids, [METHOD], account)
+    method = [METHOD, PAIRS] if subject.pairwise else [METHOD]
+    mine = Part(words, [] if task.drawings else [drawing], grids, method, account)
     return joined("worth", QUESTIONS["worth"], [mine, missing(subject), task])
 
 
