@@ -1,6 +1,6 @@
 """Break each component on purpose, one small change at a time, and list the changes that its tests do not notice.
 
-    python tests/mutate.py [PATH ...] [--most N]          PATH: below src/plait; by default all components
+    python tests/mutate.py [PATH ...] [--most N]          PATH: of a module, or below src/plait; all components if none
 
 A change: a sign, a dropped term, times for divided by, a comparison turned round, a mean for a sum, two arguments
 swapped, a transposition left out, a tensor detached or not, a flag turned, half of a number.  Defaults of arguments
@@ -259,7 +259,10 @@ def main() -> None:
     asked = parser.parse_args()
     # What every child needs; the components themselves must not be here, or they could not be replaced.
     sys.path.insert(0, str(ROOT / "tests/support"))
-    paths = [path.resolve() for path in asked.path]
+    paths = [(path if path.exists() else PACKAGE / path).resolve() for path in asked.path]
+    for path in paths:
+        if not path.is_file() or not path.is_relative_to(PACKAGE):
+            parser.error(f"{path} is no module below {PACKAGE.relative_to(ROOT)}")
     if not paths:
         child = os.popen(
             f'{sys.executable} -c \'import sys; sys.path.insert(0, "{ROOT}/tests"); import mutate; '
