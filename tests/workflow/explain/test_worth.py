@@ -3,6 +3,9 @@ import re
 import numpy as np
 import pytest
 
+from plait.measures.estimate import Estimate
+from plait.measures.worth.shapley import Worth
+from plait.workflow.explain import worth
 from plait.workflow.explain.section import CannotSay
 from plait.workflow.explain.worth import answer
 from plait.workflow.model import Model
@@ -82,3 +85,20 @@ def test_without_a_target_it_cannot_be_said(subject):
     subject.model = type("Aligned", (Model,), {"targets": {}, "names": subject.names, "__init__": lambda self: None})()
     with pytest.raises(CannotSay, match="no target"):
         answer(subject)
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ([(20, 30), (5, 9), (-1, 3)], "of that strong (25.0 points) gives the most."),
+        ([(20, 30), (15, 24), (-1, 3)], "of that strong (25.0 points) and weak (19.5 points) give the most; their "),
+        ([(20, 30), (-1, 24), (-9, 3)], "strong (25.0 points) gives the most, though more than weak was not shown."),
+    ],
+)
+def test_the_first_is_not_put_before_those_that_it_was_not_told_apart_from(subject, ends, said):
+    """Nor is one called first beside others whose share was not shown at all."""
+    interval = np.array(ends) / 100
+    shares = Worth((("strong",), ("weak",), ("idle",)), interval.mean(1), interval, np.zeros(3), None)
+    subject.__dict__["measure"] = "accuracy"
+    words = worth._words(subject, shares, shares, [0, 1, 2], Estimate(0.4, (0.3, 0.5)))
+    assert said in words[0]

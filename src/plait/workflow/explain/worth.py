@@ -112,9 +112,12 @@ def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int]
         ]
     if shown(every) and names[order[0]] not in idle:
         ends = {names[i]: numbered(shares, i)[1] for i in order}
-        first = [names[order[0]], *level(names[order[0]], ends)]
+        near = level(names[order[0]], ends)
+        first = [names[order[0]], *(n for n in near if n not in idle)]
         most = listed([f"{n} ({gained(float(shares.value[names.index(n)]), measure)})" for n in first])
         gives = "gives the most" if len(first) == 1 else "give the most; their intervals overlap"
+        if others := [n for n in near if n in idle]:
+            gives += f", though more than {listed(others, 'or')} was not shown"
         said[0] = f"{said[0][:-1]}; of that {most} {gives}."
     if idle:
         said.append(f"That {listed(idle, 'or')} has a share in it, over all sets of modalities, was not shown.")
