@@ -19,13 +19,13 @@ from plait.cli.show import as_times
 PAGE = Path(__file__).parent / "catalogue.md"
 HEAD = """# The catalogue
 
-Published systems as recipes: `plait fit DATA --recipe NAME` runs one on your table, `plait catalogue show NAME` says
-more. This page is written by `python docs/catalogue.py` from the entries and from what was recorded when their claims
-were checked; no verdict is typed by hand. *Published* is what the paper claims, in our words. *Seen* is our verdict on
-the claims that we made of it, on the data that we have, by [the protocol](protocol.md): `holds`, `unclear`,
-`contradicted`, or `unchecked` where the check has not been run. Behind it stand the method's measure minus the
-baseline's with its 95 % interval, and the difference that could have been seen; `unclear` never means that there is
-none.
+Published systems as recipes: `plait fit DATA --target COLUMN --recipe NAME --out RUN` runs one on your table, `plait
+catalogue show NAME` says more. This page is written by `python docs/catalogue.py` from the entries and from what was
+recorded when their claims were checked; no verdict is typed by hand. *Published* is what the paper claims, in our
+words. *Seen* is our verdict on the claims that we made of it, on the data that we have, by [the
+protocol](protocol.md): `holds`, `unclear`, `contradicted`, or `unchecked` where the check has not been run. Behind it
+stand the method's measure minus the baseline's with its 95 % interval, and the difference that could have been seen;
+`unclear` never means that there is none.
 """
 
 

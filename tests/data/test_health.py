@@ -88,6 +88,11 @@ def test_a_column_that_orders_the_rows_like_a_number_target():
     assert {place for check, place in findings(table) if check == "given_away"} == {"cube"}
 
 
+def test_what_is_the_same_in_all_rows_is_given_away_by_nothing():
+    table = read({"size": list(range(60)), "label": ["cat"] * 60}, target="label")
+    assert not [place for check, place in findings(table) if check == "given_away"]
+
+
 def test_an_imbalanced_target_is_not_given_away_by_everything():
     y = ["rare"] * 4 + ["common"] * 396
     table = read({"city": rng().choice(["Bern", "Oslo"], 400), "y": y}, target="y")

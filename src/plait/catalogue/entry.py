@@ -1,7 +1,7 @@
 """An entry of the catalogue: a published system as a recipe, what to hold it against, and what it claims.
 
 `entries/NAME.yaml` is the entry NAME.  Its recipe lies over the default one, so it runs on any table:
-`plait fit DATA --recipe NAME`.
+`plait fit DATA --target COLUMN --recipe NAME --out RUN`.
 """
 
 from __future__ import annotations

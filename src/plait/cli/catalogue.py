@@ -10,7 +10,7 @@ import typer
 from . import options
 from .screen import Screen
 
-app = typer.Typer(invoke_without_command=True, help="Published systems that run by name: plait fit DATA --recipe NAME.")
+app = typer.Typer(invoke_without_command=True, help="Published systems; each runs as `plait fit --recipe NAME`.")
 
 
 @app.callback()
@@ -20,7 +20,7 @@ def catalogue(
     stale: Annotated[bool, typer.Option("--stale", help="Those whose verdict no longer matches the code.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Published systems that run by name: plait fit DATA --recipe NAME."""
+    """What the catalogue has."""
     if context.invoked_subcommand is not None:
         return
     from plait.catalogue.entry import FAMILIES

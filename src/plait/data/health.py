@@ -238,7 +238,7 @@ def _held_out(found: Sequence[Any], codes: Array, order: Array) -> float:
     if len(there) < 2 * FEW:
         return 0.0
     share, common = right / len(there), np.bincount(there).max() / len(there)
-    return share if 1 - share <= 0.2 * (1 - common) else 0.0
+    return share if share > common and 1 - share <= 0.2 * (1 - common) else 0.0
 
 
 def _same_order(found: Sequence[float | str | None], values: Array) -> bool:
