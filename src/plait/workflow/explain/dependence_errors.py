@@ -15,7 +15,6 @@ from .section import Drawing, Grid, Part
 from .subject import Array, Subject, by_row
 from .wording import between, estimated, level, listed, shown
 
-MISORDERED = "misordered_pairs"
 TINY = 1e-30
 """Least risk."""
 
@@ -54,7 +53,7 @@ TERMS = {
         "the modality.",
     ),
     "survival": _Terms(
-        MISORDERED,
+        "misordered_pairs",
         "pairs in the wrong order rise by",
         "the share of pairs in the wrong order rises by {}",
         "with their own it is {}",
@@ -73,8 +72,7 @@ def of_errors(subject: Subject, judged: Sequence[str]) -> Part:
     have = subject.have[subject.labelled]
 
     def off(answers: Array, truth: Array) -> Array:
-        found = by_row(subject.about.kind, answers, truth)
-        return 1 - found["c_index"] if terms.error == MISORDERED else found[terms.error]
+        return by_row(subject.about.kind, answers, truth)[terms.error]
 
     def answers(sources: Mapping[str, Array]) -> Array:
         said = subject.exchanged(sources)

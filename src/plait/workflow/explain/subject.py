@@ -32,7 +32,8 @@ Company = tuple[str, ...]
 def by_row(kind: str, predicted: Array, truth: Array) -> dict[str, Array]:
     """{measure: [P] values of rows, of which it is the mean}, of a kind of target."""
     if kind == "survival":
-        return {"c_index": concordance_rows(ranked(predicted), truth)}
+        ordered = concordance_rows(ranked(predicted), truth)
+        return {"c_index": ordered, "misordered_pairs": 1 - ordered}
     return scores.of(kind).rows(predicted, truth)
 
 
