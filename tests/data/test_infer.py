@@ -129,6 +129,35 @@ def test_dates_are_seconds():
     assert [cell[0] for cell in table.cells("tabular")] == [86400.0, 1.0, None]
 
 
+def test_dates_in_text_are_the_seconds_that_dates_are():
+    said = ["1970-01-02", " 1970-01-01T00:00:01", "1970-01-01T01:00:01+01:00", "1970-01-01 00:00:01.500Z", "n/a", None]
+    for kinds in ({}, {"when": "number"}, {"when": "tabular"}):
+        table = read({"when": said, "b": [1.5] * 6}, kinds=kinds)
+        assert [cell[0] for cell in table.cells("tabular")] == [86400.0, 1.0, 1.0, 1.5, None, None]
+
+
+def test_text_of_dates_is_neither_an_id_nor_a_category_and_what_is_no_date_is_set_aside():
+    days = [f"2024-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(40)]
+    days[3], days[5] = "2024-02-31", "soon"
+    table = read({"day": days, "b": [1.5, 2.5] * 20})
+    assert table.schema.modalities["tabular"].columns == ("day", "b")
+    list(table.cells("tabular"))
+    assert [(bad.row, bad.reason) for bad in table.quarantine] == [
+        (3, "'2024-02-31' is no date such as 2024-05-17"),
+        (5, "'soon' is no date such as 2024-05-17"),
+    ]
+    assert kind([*["2024-01-01"] * 20, *["12"] * 20]).categories["x"] == ("12", "2024-01-01"), "half of them numbers"
+
+
+def test_text_of_which_many_are_numbers_says_so():
+    price = [f"{i / 7:.3f}" for i in range(40)]
+    price[::8] = ["on request"] * 5
+    table = read({"price": price, "b": [1.5, 2.5] * 20})
+    assert table.schema.modalities["price"].kind == "text"
+    assert "price: text (88% of its cells are numbers; --kind price=number sets the others aside)" in table.notes
+    assert not any("price" in note for note in read({"price": ["dear", "cheap"] * 40}).notes)
+
+
 def test_ids_splits_and_what_is_ignored_are_said():
     table = read(
         {
@@ -251,3 +280,54 @@ def test_what_most_rows_alone_say_is_no_class():
     assert read(text, target="title").schema.targets["title"].kind == "class"
     few = {name: values[20:] for name, values in text.items()}
     assert read(few, target="title").schema.targets["title"].kind == "class"
+
+
+STARS = {"stars": [1, 2, 3, 4, 5] * 8, "heft": [float(i) for i in range(40)], "town": ["Bern", "Oslo"] * 20}
+
+
+@pytest.mark.parametrize(("said", "expected"), [("number", "number"), ("category", "class"), ("class", "class")])
+def test_a_target_is_what_it_is_said_to_be(said, expected):
+    """And stays a target: it is not learned from."""
+    found = read(STARS, target="stars", kinds={"stars": said}).schema
+    assert found.targets["stars"].kind == expected
+    assert all("stars" not in modality.columns for modality in found.modalities.values())
+    assert read(STARS, target="stars").schema.targets["stars"].kind == "class", "where nothing is said"
+
+
+def test_a_target_of_a_given_schema_stays_one_where_it_is_said_to_be_a_number():
+    given = read(STARS, target="stars").schema
+    found = read(STARS, schema=given, kinds={"stars": "number"}).schema
+    assert found.targets["stars"].kind == "number"
+    learned = read(STARS, schema=given, kinds={"stars": "tabular"}).schema
+    assert not learned.targets
+    assert any("stars" in modality.columns for modality in learned.modalities.values())
+
+
+def test_what_a_target_cannot_be_is_said():
+    with pytest.raises(SchemaError, match="'stars' is a target, which can be number, category, class, multi_label"):
+        read(STARS, target="stars", kinds={"stars": "text"})
+    with pytest.raises(SchemaError, match="belongs to a time and its event"):
+        read({**STARS, "seen": [0, 1] * 20}, target="heft,seen", kinds={"seen": "category"})
+    with pytest.raises(SchemaError, match="holds lists of text"):
+        read({**STARS, "tags": [["a"], ["b"]] * 20}, target="tags", kinds={"tags": "number"})
+    with pytest.raises(SchemaError, match="'stars' is named as a target, and as one to ignore"):
+        read(STARS, target="stars", ignore=["stars"])
+
+
+def test_a_number_with_a_word_in_it_is_a_number_and_the_word_is_set_aside():
+    heft = [f"{i / 7:.3f}" for i in range(60)]
+    heft[4] = "heavy"
+    table = read({"heft": heft, "town": ["Bern", "Oslo"] * 30}, target="heft")
+    assert table.schema.targets["heft"].kind == "number"
+    rows, values = table.targets("heft")
+    assert 4 not in rows
+    assert len(values) == 59
+    codes = [str(i % 7) for i in range(60)]
+    assert read({"code": codes, "town": ["Bern", "Oslo"] * 30}, target="code").schema.targets["code"].kind == "class"
+
+
+def test_free_text_as_a_target_says_how_to_call_it_a_number():
+    said = [f"{i} kg" if i % 3 else str(i) for i in range(60)]
+    with pytest.raises(SchemaError, match="--kind heft=number"):
+        read({"heft": said, "town": ["Bern", "Oslo"] * 30}, target="heft")
+    assert read({"heft": said, "rest": STARS["town"] + ["Bern"] * 20}, target="heft", kinds={"heft": "number"})

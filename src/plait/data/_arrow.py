@@ -22,6 +22,7 @@ import pyarrow.parquet
 from plait.core.errors import DataError
 
 from ._cells import is_text
+from ._labels import NO_NUMBER
 from .cache import cache_root, writing
 from .quarantine import Quarantined
 
@@ -182,13 +183,10 @@ def _csv(path: Path) -> Columns:
     return _held(path, narrowed, empty, path.stat().st_size)
 
 
-NO_NUMBER = pa.array(["", "nan", "na", "n/a", "null", "none"], pa.large_string())
-
-
 def _bare(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Text without outer blanks, null where it says that there is no value."""
     trimmed = pc.utf8_trim_whitespace(column)
-    return pc.if_else(pc.is_in(pc.utf8_lower(trimmed), NO_NUMBER), None, trimmed)
+    return pc.if_else(pc.is_in(pc.utf8_lower(trimmed), pa.array(NO_NUMBER, trimmed.type)), None, trimmed)
 
 
 def _narrowest(column: pa.ChunkedArray) -> pa.DataType:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from plait.core.errors import CellError
 
 from .schema import Target
+
+ENOUGH = 0.95
+"""Share of the filled cells of text from which on it is numbers, or dates: the rest are bad cells, not another kind."""
+NO_NUMBER = ("", "nan", "na", "n/a", "null", "none")
 
 
 def is_number(type: pa.DataType) -> bool:
@@ -30,12 +36,33 @@ def as_label(value: Any) -> str | None:
 
 def parse_number(said: str | None) -> float | str | None:
     """Text as a number; None if it says that there is none; the reason, as text, if it is no number."""
-    if said is None or said.strip().lower() in {"", "nan", "na", "n/a", "null", "none"}:
+    if said is None or said.strip().lower() in NO_NUMBER:
         return None
     try:
         return float(said)
     except ValueError:
         return f"{said[:40]!r} is not a number"
+
+
+def are_dates(column: pa.ChunkedArray) -> bool:
+    """Text of which at least 95 % of what is filled in begins with a date as ISO 8601 writes it, 2024-05-17."""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return False
+    said = pc.utf8_trim_whitespace(column)
+    filled = said.filter(pc.invert(pc.is_in(pc.utf8_lower(said), pa.array(NO_NUMBER, said.type)))).drop_null()
+    dates = pc.sum(pc.match_substring_regex(filled, r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]|$)")).as_py() or 0
+    return len(filled) > 0 and dates >= ENOUGH * len(filled)
+
+
+def parse_date(said: str | None) -> float | str | None:
+    """ISO 8601 text as seconds since 1970, UTC where it names no zone; else as `parse_number`."""
+    if said is None or said.strip().lower() in NO_NUMBER:
+        return None
+    try:
+        moment = datetime.fromisoformat(said.strip())
+    except ValueError:
+        return f"{said[:40]!r} is no date such as 2024-05-17"
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def labels_of(value: Any) -> list[str] | None:

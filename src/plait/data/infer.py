@@ -21,7 +21,7 @@ from plait.core.errors import CellError, SchemaError, nearest
 
 from . import _cells
 from ._cells import Files
-from ._labels import as_label, is_number, labels_of, parse_number
+from ._labels import ENOUGH, are_dates, as_label, is_number, labels_of, parse_number
 from .schema import KINDS, Modality, Schema, Target, TargetKind
 from .splits import SPLITS
 
@@ -44,6 +44,10 @@ PATHS = 0.9
 ID = re.compile(r"(^|[_. -])(id|ids|idx|index|key|uid|uuid|guid)$", re.IGNORECASE)
 ROLES = (*KINDS, "number", "category")
 """What `kinds` accepts: the kinds, and number or category for a column of the tabular group."""
+TARGETED: Mapping[str, TargetKind] = {
+    "number": "number", "category": "class", "class": "class", "multi_label": "multi_label"
+}  # fmt: skip
+"""What it accepts of a target's column, and the kind of target that it then is."""
 
 
 @dataclass
@@ -100,9 +104,16 @@ def infer(
     for column in named:
         if column not in columns.column_names:
             raise SchemaError(f"The table has no column {column!r}.{nearest(column, columns.column_names)}")
+    for said, one in given.targets.items() if given is not None else ():
+        # A target stays one where what is said of it may be said of a target.
+        if kinds.get(one.columns[0]) in TARGETED:
+            pairs.setdefault(said, one.columns)
+    told = {said: _told(parts, kinds) for said, parts in pairs.items()}
     for column, kind in kinds.items():
         if kind not in ROLES:
             raise SchemaError(f"Column {column!r} cannot be of kind {kind!r}.{nearest(kind, ROLES)}")
+    if both := {*ignore} & {*sum(pairs.values(), ())}:
+        raise SchemaError(f"Column {min(both)!r} is named as a target, and as one to ignore. Say one of them.")
 
     notes: list[str] = []
     schema = given or Schema()
@@ -113,7 +124,8 @@ def infer(
         schema = schema.ignoring(*ignore)
     known = _known_rows(columns, schema.split)
     for said, parts in pairs.items():
-        schema = schema.with_target(said if len(parts) == 1 else parts[0], infer_target(columns, parts, known))
+        found_target = infer_target(columns, parts, known, told[said])
+        schema = schema.with_target(said if len(parts) == 1 else parts[0], found_target)
     schema = schema.without(*kinds).with_roles(group=schema.group)
     if group and given is None and group not in kinds and group not in schema.ignored:
         notes.append(f"{group}: not learned from (rows are grouped by it; say its kind to learn from it too)")
@@ -139,6 +151,23 @@ def infer(
     if tabular:
         schema = _grouped(schema, tabular)
     return Inferred(schema, notes)
+
+
+def _told(parts: tuple[str, ...], kinds: dict[str, str]) -> TargetKind | None:
+    """The kind that a target is said to be, taken out of `kinds`.  SchemaError where a target cannot be that."""
+    said = {part: kinds.pop(part) for part in parts if part in kinds}
+    for column, kind in said.items():
+        if len(parts) > 1:
+            raise SchemaError(
+                f"Column {column!r} belongs to a time and its event, which have no other kind: leave it out."
+            )
+        if kind not in TARGETED:
+            raise SchemaError(
+                f"Column {column!r} is a target, which can be {', '.join(TARGETED)}, and not {kind!r}. Name another "
+                "target to learn from it."
+            )
+        return TARGETED[kind]
+    return None
 
 
 def _free(name: str, schema: Schema) -> str:
@@ -181,8 +210,8 @@ def infer_target(
     """What kind of target these columns are, and its classes.  rows: the rows to learn that from, all by default.
 
     Two columns are survival.  Lists, and text like 'a|b', are multi-label.  Text, booleans and up to 20 different whole
-    numbers, also where empty cells made floats of them, are classes; other numbers are numbers.  SchemaError of what is
-    neither, unless `kind` says it is.
+    numbers, also where empty cells made floats of them, are classes; other numbers are numbers, as is text of which at
+    least 95 % are numbers, more than 20 of them.  SchemaError of what is neither, unless `kind` says it is.
     """
     if len(names) == 2:
         return Target(kind="survival", columns=tuple(names))
@@ -191,11 +220,15 @@ def infer_target(
     if _cells.is_list(type):
         if pa.types.is_floating(type.value_type):
             raise SchemaError(f"Column {names[0]!r} holds vectors of numbers, which cannot be a target. Name another.")
-        kind = kind or "multi_label"
+        if kind not in (None, "multi_label"):
+            raise SchemaError(f"Column {names[0]!r} holds lists of text, which are multi_label and no {kind}.")
+        kind = "multi_label"
     elif is_number(type):
         kind = kind or ("class" if _codes_classes(values) else "number")
     elif _cells.is_text(type):
         parts = [value for value in pc.unique(values).to_pylist() if value and value.strip()]
+        if kind is None and len(parts) > FEW and _mostly_numbers(values):
+            kind = "number"
         kind = kind or ("multi_label" if parts and _seems_multi_label(parts) else _as_class(names[0], values))
     elif pa.types.is_boolean(type) or pa.types.is_null(type):
         kind = kind or "class"
@@ -229,7 +262,8 @@ def _as_class(name: str, values: pa.ChunkedArray) -> TargetKind:
     if total >= MANY and 2 * alone > total:
         raise SchemaError(
             f"Column {name!r} says {len(rows)} different things in {total} rows, {alone} of them in one row alone: "
-            "that is free text or a name, not a class. Name another target, or bring what is rare together."
+            "that is free text or a name, not a class. Name another target, or bring what is rare together; if it "
+            f"is a number, say so: --kind {name}=number."
         )
     return "class"
 
@@ -285,7 +319,7 @@ def _as_asked(name: str, column: pa.ChunkedArray, rows: list[int], files: Files,
     if asked in ("tabular", "number", "category"):
         numeric = is_number(column.type) or pa.types.is_null(column.type) or pa.types.is_timestamp(column.type)
         numeric = numeric or pa.types.is_date(column.type)
-        if asked == "number" or (asked == "tabular" and (numeric or _mostly_numbers(column))):
+        if asked == "number" or (asked == "tabular" and (numeric or _reads_as_numbers(column))):
             return _Found("tabular")
         if _cells.is_list(column.type) or pa.types.is_struct(column.type) or _cells.is_binary(column.type):
             raise SchemaError(f"Column {name!r} holds {column.type}, which cannot be {asked}.")
@@ -463,7 +497,7 @@ def _said(name: str, column: pa.ChunkedArray, rows: list[int], files: Files) -> 
         found = _from_arrays(name, column, rows, files)
         if found.kind != "ignored":
             return found
-    if _mostly_numbers(column):
+    if _reads_as_numbers(column):
         return _Found("tabular")
     if suffix in IMAGES | SOUNDS | ARRAYS and suffixes.count(suffix) >= PATHS * len(suffixes):
         return _Found("ignored", why=f"none of its .{suffix} files is there: {_refused(sample[0], files)}")
@@ -485,13 +519,20 @@ def _exists(path: str, files: Files) -> bool:
         return False
 
 
+def _reads_as_numbers(column: pa.ChunkedArray) -> bool:
+    return _mostly_numbers(column) or are_dates(column)
+
+
 def _mostly_numbers(column: pa.ChunkedArray) -> bool:
     """Text of which at least 95 % of what is filled in are numbers: the rest are bad cells, not another kind."""
-    if not _cells.is_text(column.type):
-        return False
+    return _cells.is_text(column.type) and _share_of_numbers(column) >= ENOUGH
+
+
+def _share_of_numbers(column: pa.ChunkedArray) -> float:
+    """Of what is filled in of a column of text."""
     read = [parse_number(value) for value in column.to_pylist()]
     numbers, words = sum(isinstance(n, float) for n in read), sum(isinstance(n, str) for n in read)
-    return numbers > 0 and words <= 0.05 * (numbers + words)
+    return numbers / (numbers + words) if numbers else 0.0
 
 
 def _words(name: str, column: pa.ChunkedArray, sample: list[str]) -> _Found:
@@ -508,7 +549,9 @@ def _words(name: str, column: pa.ChunkedArray, sample: list[str]) -> _Found:
             return _Found("id", why="single words with digits, all different")
     if distinct <= CATEGORIES and 2 * distinct <= present and words <= 4 and length <= 40:
         return _Found("tabular", categories=tuple(ordered(values)))
-    return _Found("text", Modality(kind="text", columns=(name,)))
+    share = _share_of_numbers(column)
+    why = f"{share:.0%} of its cells are numbers; --kind {name}=number sets the others aside" if share >= 0.5 else ""
+    return _Found("text", Modality(kind="text", columns=(name,)), why=why)
 
 
 def _categories(column: pa.ChunkedArray) -> tuple[str, ...]:

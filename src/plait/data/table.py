@@ -18,7 +18,7 @@ from plait.core.errors import CellError, SchemaError, nearest
 from . import _cells
 from ._cells import Array, Files
 from ._dense import Dense, blocks, bools
-from ._labels import READ, SHAPE, as_label, is_number, labels_of, parse_number
+from ._labels import READ, SHAPE, are_dates, as_label, is_number, labels_of, parse_date, parse_number
 from .quarantine import Quarantine, Quarantined
 from .schema import Modality, Schema
 
@@ -355,9 +355,9 @@ class Table:
     def _as_numbers(self, column: str, values: pa.ChunkedArray) -> pa.Array:
         bad: dict[int, str] = {}
         if _cells.is_text(values.type):
-            numbers = []
+            numbers, parse = [], parse_date if are_dates(values) else parse_number
             for row, said in enumerate(values.to_pylist()):
-                number = parse_number(said)
+                number = parse(said)
                 if isinstance(number, str):
                     bad[row] = number
                     number = None
