@@ -102,3 +102,21 @@ def test_the_first_is_not_put_before_those_that_it_was_not_told_apart_from(subje
     subject.__dict__["measure"] = "accuracy"
     words = worth._words(subject, shares, shares, [0, 1, 2], Estimate(0.4, (0.3, 0.5)))
     assert said in words[0]
+
+
+def test_a_share_whose_cells_may_be_anyones_is_told_to_be_the_absence(subject):
+    """As if a share were shown of each: without the noise a model may be lost, with any row's noise it is not."""
+    ends = np.array([(0.2, 0.3), (0.1, 0.2), (0.02, 0.1)])
+    shares = Worth(tuple((name,) for name in subject.names), ends.mean(1), ends, np.zeros(3), None)
+    (said,), account = worth._surprised(subject, shares)
+    assert said.startswith("With the idle of other rows nothing was shown to be lost")
+    assert account["strong"]["interval"][0] > 0
+    moved = np.random.default_rng(0).permutation(len(subject.labelled))
+    has = subject.have[subject.labelled, subject.names.index("strong")]
+    donors = np.where(has, np.flatnonzero(has)[moved % has.sum()], -1)
+    right = [said.argmax(1) == subject.truth for said in (subject.exchanged({}), subject.exchanged({"strong": donors}))]
+    drop = right[0][has].mean() - right[1][has].mean()
+    assert subject.measure == "accuracy"
+    assert account["strong"]["value"] == pytest.approx(drop, abs=0.15)
+    none = Worth(shares.of, shares.value, ends - 1, np.zeros(3), None)
+    assert worth._surprised(subject, none) == ([], {})

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .dependence_classes import of_classes
 from .dependence_errors import of_errors
 from .enough import enough
 from .explain import QUESTIONS
 from .section import CannotSay, Part, Section, joined
-from .subject import Array, Subject
+from .subject import LEAST, Subject
 from .wording import listed
 
-LEAST = 20
-"""Rows that have a modality, below which nothing is said of it."""
 METHOD = (
     "Dealt anew: every row that has the modality gets the cell of another row that has it, five times, never of a row "
     "that belongs with it (permutation importance, Breiman 2001; perceptual score, Gat et al., arXiv:2110.14375); no "
@@ -26,8 +22,7 @@ def answer(subject: Subject) -> Section:
     """CannotSay on one modality, or where no modality has enough rows."""
     if len(subject.names) < 2:
         raise CannotSay("There is one modality, which the model leans on alone.")
-    have, groups = subject.have[subject.labelled], subject.groups[subject.labelled]
-    judged = [name for i, name in enumerate(subject.names) if _exchangeable(groups[have[:, i]])]
+    judged = [name for name in subject.names if subject.exchangeable(name)]
     passed = [name for name in subject.names if name not in judged]
     if not judged:
         raise CannotSay(f"No modality has {LEAST} labelled test rows that could exchange their cells.")
@@ -39,8 +34,3 @@ def answer(subject: Subject) -> Section:
             "belong together."
         )
     return joined("dependence", QUESTIONS["dependence"], [Part(method=[METHOD]), dealt, left, enough(subject)])
-
-
-def _exchangeable(groups: Array) -> bool:
-    """Whether there are enough rows, and no group has more than half of them."""
-    return len(groups) >= LEAST and 2 * int(np.unique(groups, return_counts=True)[1].max()) <= len(groups)

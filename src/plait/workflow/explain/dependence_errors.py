@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plait.measures.trust.dependence import Sensitivity, sensitivity
+from plait.measures.trust.dependence import Sensitivity
 from plait.report.figures import forest
 from plait.report.words import name as name_of
 
@@ -74,21 +74,12 @@ def of_errors(subject: Subject, judged: Sequence[str]) -> Part:
     def off(answers: Array, truth: Array) -> Array:
         return by_row(subject.about.kind, answers, truth)[terms.error]
 
-    def answers(sources: Mapping[str, Array]) -> Array:
-        said = subject.exchanged(sources)
+    def read(said: Array) -> Array:
         return np.log(np.clip(said, TINY, 1 / TINY)) if subject.pairwise else said
 
     for i, name in enumerate(judged):
         subject.progress("modalities", i, len(judged))
-        found |= sensitivity(
-            answers,
-            subject.truth,
-            have[:, [subject.names.index(name)]],
-            [name],
-            off=off,
-            groups=subject.groups[subject.labelled],
-            seed=subject.seed,
-        )
+        found[name] = subject.redealt(name, off, read)
     found = dict(sorted(found.items(), key=lambda item: -item[1].error.value))
     rows = {name: have[:, subject.names.index(name)] for name in found}
     said = subject.predicted[subject.labelled]

@@ -15,12 +15,11 @@ from plait.measures.trust.robustness_curve import RobustnessCurve, robustness_cu
 from plait.report.figures import degradation
 from plait.report.words import amount, name
 
-from .dependence import LEAST
 from .explain import QUESTIONS
 from .robustness_anew import trained_anew
 from .robustness_damage import drawn, in_own_sign, under_damage
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
-from .subject import Array, Subject
+from .subject import LEAST, Array, Subject
 from .wording import estimated, falls_by, level, listed, lost, shown
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from plait.data.copies import witnesses
 from plait.data.dataset import Dataset
 from plait.data.table import Table
 from plait.measures import scores
+from plait.measures.trust.dependence import Off, Sensitivity, sensitivity
 from plait.measures.worth.concordance_rows import concordance_rows
 from plait.measures.worth.shapley import Worth, shapley, wanted
 
@@ -27,6 +28,8 @@ from .section import CannotSay
 Array = np.ndarray[Any, np.dtype[Any]]
 Company = tuple[str, ...]
 """Names of modalities, in the model's order."""
+LEAST = 20
+"""Labelled rows that have a modality, below which nothing is said of their exchanging its cells."""
 
 
 def by_row(kind: str, predicted: Array, truth: Array) -> dict[str, Array]:
@@ -278,3 +281,20 @@ class Subject:
         for name, source in given.items():
             sources[name][self.labelled] = np.where(source >= 0, self.labelled[source], -1)
         return self.dealt(sources)[self.labelled]
+
+    def exchangeable(self, name: str) -> bool:
+        """Whether rows enough have the modality, and no group has more than half of them."""
+        groups = self.groups[self.labelled][self.have[self.labelled, self.names.index(name)]]
+        return len(groups) >= LEAST and 2 * int(np.unique(groups, return_counts=True)[1].max()) <= len(groups)
+
+    def redealt(self, name: str, off: Off, read: Callable[[Array], Array] = np.asarray) -> Sensitivity:
+        """How much further off answers are where rows get the cells of others.  read: what is made of predictions."""
+        return sensitivity(
+            lambda sources: read(self.exchanged(sources)),
+            self.truth,
+            self.have[self.labelled][:, [self.names.index(name)]],
+            [name],
+            off=off,
+            groups=self.groups[self.labelled],
+            seed=self.seed,
+        )[name]

@@ -18,7 +18,7 @@ from plait.report.words import ERRORS, is_share, name
 from .explain import QUESTIONS
 from .missing import missing
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
-from .subject import Subject
+from .subject import Array, Subject, by_row
 from .task import to_the_task
 from .wording import between, gained, level, listed, numbered, ranged, shown, span
 
@@ -39,8 +39,10 @@ METHOD = (
     "they add up to what all modalities together are worth above answering without looking. `alone` is the model that "
     "sees one modality only, `left out` what is lost without it; modalities that say the same share their worth, and "
     "each can be left out cheaply. This is about this model, not about the task: a model trained without a modality "
-    "may make more of the others. Intervals resample the test rows, for the model as it is. A row without a modality "
-    "gives it nothing. Shapley 1953; per row: Banzhaf's value (Park et al., arXiv:2408.12763)."
+    "may make more of the others. Hiding takes the model out of what it mostly saw; of a modality whose share was "
+    "shown, rows also get the cells of others, as under what the model leans on. Intervals resample the test rows, for "
+    "the model as it is. A row without a modality gives it nothing. Shapley 1953; per row: Banzhaf's value "
+    "(Park et al., arXiv:2408.12763)."
 )
 PAIRS = (
     "The C-index is the share of comparable pairs of rows that are in the right order. What a row gives to it is its "
@@ -89,7 +91,9 @@ def answer(subject: Subject) -> Section:
         forest(points, subject.measure, 0.0, gains=True),
         "Each modality's share of what all are worth together, with 95 % intervals; the line is nothing.",
     )
-    words = [*_words(subject, shares, without, order, every), *said]
+    worded, redealt = _surprised(subject, shares)
+    account["redealt"] = redealt
+    words = [*_words(subject, shares, without, order, every), *worded, *said]
     grids += kinds
     task = to_the_task(subject, shares) if subject.deep else Part()
     # The task's figure has this one in it.
@@ -131,6 +135,25 @@ def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int]
             f"That leaving out {listed(spare, 'or')} alone loses anything was not shown: others may say the same."
         )
     return said
+
+
+def _surprised(subject: Subject, shares: Worth) -> tuple[list[str], dict[str, Any]]:
+    """Modalities whose share was shown, and nothing lost with the cells of other rows; and what is lost with them."""
+
+    def off(said: Array, truth: Array) -> Array:
+        return -subject.sign * by_row(subject.about.kind, said, truth)[subject.measure]
+
+    asked = [n for i, n in enumerate(subject.names) if shares.interval[i, 0] > 0 and subject.exchangeable(n)]
+    lost = {name: subject.redealt(name, off).error for name in asked}
+    idle = [name for name in asked if not shown(lost[name])]
+    account = {name: {"value": one.value, "interval": one.interval} for name, one in lost.items()}
+    if not idle:
+        return [], account
+    said = (
+        f"With the {listed(idle, 'or')} of other rows nothing was shown to be lost: what hiding it costs may be this "
+        "model's surprise at its absence, and not what it tells."
+    )
+    return [said], account
 
 
 def _by_class(subject: Subject, shares: Worth) -> list[Grid]:
