@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from plait.core.errors import DataError
+from plait.data.read import read
 from plait.workflow.apply import embed_to, embeddings, predict_to, predictions
 from plait.workflow.fit import fit
 
@@ -73,8 +74,10 @@ def test_what_a_model_cannot_do_is_said(tmp_path):
     fitted = model("kind", settings=["projection=null", "objectives.info_nce=null"])
     with pytest.raises(DataError, match="no projection"):
         embed_to(tmp_path / "e.parquet", fitted, columns())
-    with pytest.raises(DataError, match=r"ends in \.parquet"):
-        predict_to(tmp_path / "p.csv", fitted, columns())
+    with pytest.raises(DataError, match=r"ends in \.parquet\."):
+        embed_to(tmp_path / "e.csv", fitted, columns())
+    with pytest.raises(DataError, match=r"ends in \.parquet or \.csv"):
+        predict_to(tmp_path / "p.txt", fitted, columns())
     assert not list(tmp_path.iterdir())
 
 
@@ -84,3 +87,19 @@ def test_the_file_holds_the_table(tmp_path):
     written = pq.read_table(tmp_path / "p.parquet")
     assert (len(table), names) == (40, ["id", "row", "prediction"])
     assert written.equals(predictions(fitted, table))
+
+
+def test_a_csv_file_reads_back_as_what_was_predicted(tmp_path):
+    fitted = model("kind", "labels")
+    predict_to(tmp_path / "p.csv", fitted, columns())
+    expected = predictions(fitted, fitted.read(columns()))
+    back = read(tmp_path / "p.csv", target="labels/prediction", kinds={"kind/prediction": "category"})
+    assert back.column("kind/prediction").to_pylist() == expected["kind/prediction"].to_pylist()
+    shares = expected["kind/probability_up"].to_numpy()
+    np.testing.assert_allclose(back.column("kind/probability_up").to_numpy(), shares, rtol=1e-6)
+    rows, said = back.targets("labels/prediction")
+    assert rows.tolist() == list(range(40)), "a row of which no label is said is no unlabelled row"
+    found = expected["labels/prediction"].to_pylist()
+    classes = back.schema.targets["labels/prediction"].classes
+    assert [[c for c, has in zip(classes, row, strict=True) if has] for row in said] == found
+    assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]

@@ -70,7 +70,7 @@ def test_a_query_is_embedded_as_the_models_own_rows(run, data):
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ({"size": 3}, r"no modality 'size'.*'size' is a column of 'tabular': ask tabular=\{\"size\": ...\}"),
+        ({"size": 3}, r"no modality 'size'.*column of 'tabular': give .* a mapping, --query 'tabular=\{size: ...\}'"),
         ({"captoin": "x"}, r"captoin.*sensor, caption, tabular.*Did you mean 'caption'"),
         ({"caption": "  "}, "caption is empty"),
         ({"sensor": [1.0, 2.0]}, "width 2, expected 6"),
@@ -82,6 +82,15 @@ def test_a_query_is_embedded_as_the_models_own_rows(run, data):
 def test_a_query_that_cannot_be_read_says_why(run, query, said):
     with pytest.raises(PlaitError, match=said):
         search(run.model.folder, query)
+
+
+def test_a_category_that_no_row_has_is_said_and_not_taken_for_an_absent_cell(tmp_path):
+    data = {**columns(40), "town": ["Bern", "Oslo"] * 20}
+    quick(data, out=tmp_path / "run")
+    assert search(tmp_path / "run", {"tabular": {"town": "Oslo"}}, k=1)
+    for query in ({"town": "Olso"}, {"town": "Olso", "size": 1.0}):
+        with pytest.raises(DataError, match=r"'Olso' in town\. Did you mean 'Oslo'"):
+            search(tmp_path / "run", {"tabular": query})
 
 
 def test_a_file_that_cannot_be_decoded_says_why(tmp_path):

@@ -185,8 +185,8 @@ def compare(
     time: a column, so that later rows judge what was learned from earlier ones.  settings: of all recipes.
     What was trained before comes from the cache: a second call goes on where the first one was stopped.
 
-    DataError if the table has no target or is too small, RecipeError if a named recipe does not fit it, or the target
-    has no such measure.
+    DataError if the table has no target or is too small, or a budget too small for one repeat, RecipeError if a named
+    recipe does not fit it, or the target has no such measure.
     """
     if budget is not None and budget <= 0:
         raise DataError(f"A budget is in minutes and more than 0, found {budget:g}.")
@@ -211,7 +211,12 @@ def compare(
     if repeats > 1 and (time is not None or len(where.grounds.units) == 1):
         raise DataError("Rows that are given, or in order of time, make the same folds each time: leave --repeats out.")
     minutes = _minutes(where, who, trials)
-    fitting = repeats if budget is None else max(1, min(repeats, int(budget / minutes)))
+    if budget is not None and minutes > budget:
+        raise DataError(
+            f"One repeat takes about {minutes:.2g} minutes, and the budget is {budget:g}. Raise it, or ask for fewer "
+            "--trials, --folds or recipes."
+        )
+    fitting = repeats if budget is None else min(repeats, int(budget / minutes))
     if fitting > 1:
         where = ground(source, how, time=time, k=folds, repeats=fitting, seed=seed)
     arms = [replace(arm, seeds=SEEDS if arm.name == control else 1) for arm in who.arms]
@@ -239,12 +244,7 @@ def compare(
     together = f", in {apart} groups of rows that belong together" if apart < len(judging) else ""
     notes = [f"Judged on {len(judging)} rows{together}."]
     if fitting < repeats:
-        notes.append(f"{fitting} of {repeats} repeats done: more do not fit {budget:g} minutes.")
-    if budget is not None and minutes > budget:
-        notes.append(
-            f"A budget drops whole repeats, and one takes more than {budget:g} minutes. Fewer trials, folds or recipes "
-            "take less."
-        )
+        notes.append(f"{fitting} of {repeats} repeats done: more do not fit a budget of {budget:g} minutes.")
     return Compared(
         target=name,
         measure=measure,

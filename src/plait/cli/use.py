@@ -10,7 +10,7 @@ import typer
 from . import options
 from .screen import Screen
 
-Out = Annotated[Path, typer.Option(metavar="FILE", help="The Parquet file to write.")]
+Out = Annotated[Path, typer.Option(metavar="FILE", help="The Parquet file to write; of predictions also .csv.")]
 
 
 def evaluate(

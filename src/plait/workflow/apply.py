@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 
 from plait.core.errors import DataError
 from plait.core.part import Target
+from plait.data.cache import writing
 from plait.data.table import Table
 
 from .model import Model, decide
@@ -18,22 +21,42 @@ from .run import write_parquet
 
 
 def predict_to(path: str | Path, model: Model, source: Any, progress: Progress = silent) -> tuple[Table, list[str]]:
-    """Write `predictions` of `source` as Parquet; -> the rows that were read, and the columns that were written."""
-    return _write(path, model, source, predictions, progress)
+    """Write `predictions` of `source` as Parquet or CSV, where several labels are `a|b`; -> rows read, columns written.
+
+    DataError if the path ends in neither.
+    """
+    return _write(path, model, source, predictions, progress, {".parquet": write_parquet, ".csv": _write_csv})
 
 
 def embed_to(path: str | Path, model: Model, source: Any, progress: Progress = silent) -> tuple[Table, list[str]]:
-    """Write `embeddings` of `source` as Parquet; -> the rows that were read, and the columns that were written."""
-    return _write(path, model, source, embeddings, progress)
+    """Write `embeddings` of `source` as Parquet; -> rows read, columns written.  DataError if it ends otherwise."""
+    return _write(path, model, source, embeddings, progress, {".parquet": write_parquet})
 
 
-def _write(path: str | Path, model: Model, source: Any, make: Any, progress: Progress) -> tuple[Table, list[str]]:
-    if Path(path).suffix != ".parquet":
-        raise DataError(f"{path} would be a Parquet file: give it a name that ends in .parquet.")
+def _write(
+    path: str | Path,
+    model: Model,
+    source: Any,
+    make: Callable[[Model, Table, Progress], pa.Table],
+    progress: Progress,
+    formats: Mapping[str, Callable[[Path, pa.Table], None]],
+) -> tuple[Table, list[str]]:
+    if Path(path).suffix not in formats:
+        raise DataError(f"{path} cannot be written: give it a name that ends in {' or '.join(formats)}.")
     table = model.read(source)
     made = make(model, table, progress)
-    write_parquet(Path(path), made)
+    formats[Path(path).suffix](Path(path), made)
     return table, list(made.column_names)
+
+
+def _write_csv(path: Path, made: pa.Table) -> None:
+    """Labels as they are read: `a|b`, and `|` for none.  Whole or not at all.  DataError if the disk refuses."""
+    for i, column in enumerate(made.columns):
+        if pa.types.is_list(column.type):
+            joined = pa.array(["|".join(labels) or "|" for labels in column.to_pylist()], pa.string())
+            made = made.set_column(i, made.column_names[i], joined)
+    with writing(path) as part:
+        pa.csv.write_csv(made, part)
 
 
 def predictions(model: Model, table: Table, progress: Progress = silent) -> pa.Table:

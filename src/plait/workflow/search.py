@@ -12,6 +12,7 @@ import numpy as np
 
 from plait.core.errors import DataError, RunError, nearest
 from plait.data.dataset import Dataset
+from plait.data.table import Table
 from plait.retrieval.index import Index
 from plait.retrieval.ranker import Ranker
 from plait.training.checkpoint import WEIGHTS
@@ -78,6 +79,9 @@ def read_query(model: Model, query: Mapping[str, Any]) -> Dataset:
         else:
             raise DataError(f"A query in {name!r} is a mapping of its columns {', '.join(columns)}; found {cell!r}.")
     table = model.read([row])
+    for name in query:
+        if model.schema.modalities[name].kind == "tabular":
+            _known(name, table)
     # Another cache folder: a query is asked once, and should not stay on the disk.
     with tempfile.TemporaryDirectory() as cache:
         encoders: Any = dict(model.network.encoders.items())
@@ -90,10 +94,19 @@ def read_query(model: Model, query: Mapping[str, Any]) -> Dataset:
     return stored
 
 
+def _known(name: str, table: Table) -> None:
+    """DataError on a category that no row has: it would count as absent."""
+    modality = table.schema.modalities[name]
+    for column, said in zip(modality.columns, next(table.cells(name)) or (), strict=False):
+        values = modality.categories.get(column)
+        if values is not None and said is not None and said not in values:
+            raise DataError(f"No row that the model knows has {said!r} in {column}.{nearest(said, values)}")
+
+
 def _meant(name: str, model: Model) -> str:
     holder = next((one for one, modality in model.schema.modalities.items() if name in modality.columns), None)
     if holder is not None:
-        return f' {name!r} is a column of {holder!r}: ask {holder}={{"{name}": ...}}.'
+        return f" {name!r} is a column of {holder!r}: give {holder} a mapping, --query '{holder}={{{name}: ...}}'."
     said = nearest(name, model.names)
     return said if said.startswith(" Did") else ""
 
