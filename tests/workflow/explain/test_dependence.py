@@ -9,7 +9,6 @@ import pytest
 from made import quick, splits
 
 from plait.workflow.evaluate import single_models
-from plait.workflow.explain import interactions
 from plait.workflow.explain.dependence import answer
 from plait.workflow.explain.section import CannotSay
 from plait.workflow.explain.subject import Subject
@@ -306,5 +305,3 @@ def test_labels_are_told_by_how_far_their_log_loss_rises(tmp_path):
     assert single["unseen"]["value"] == pytest.approx(-np.where(truth > 0.5, np.log(share), np.log(1 - share)).mean())
     assert single["together"]["value"] == pytest.approx(loss.mean(), rel=1e-4)
     assert any("how often rows it learned from have each label" in said for said in found.words)
-    with pytest.raises(CannotSay, match="tags has several labels: fit a label by itself to ask"):
-        interactions.answer(subject)

@@ -30,7 +30,8 @@ def asked(columns, label, kind="class", decisions=None):
 
 def without_looking(dataset, companies):
     """A model that gives both of two classes the same chance, and of a number says 0.5."""
-    shape = (len(dataset),) if dataset.target("y").values.is_floating_point() else (len(dataset), 2)
+    values = dataset.target("y").values
+    shape = (len(dataset), *values.shape[1:]) if values.is_floating_point() else (len(dataset), 2)
     return {company: {"y": np.full(shape, 0.5)} for company in companies}
 
 
@@ -225,3 +226,46 @@ def test_of_a_number_it_is_asked_which_third_it_is_in(bits):
     assert "third y is in" in found.grids[0].title
     with pytest.raises(CannotSay, match="cannot be cut into early, middle and late"):
         answer(asked({"a": cells(one, rng), "b": cells(two, rng)}, [f"c{v}" for v in one], "survival"))
+
+
+def test_of_several_labels_each_is_asked_about_by_itself_those_that_leave_most_open(bits):
+    rng, one, two = bits
+    rare = rng.random(SIZE) < 0.1
+    has = {"even": one == two, "first": one == 1, "coin": rng.random(SIZE) < 0.5, "rare": rare}
+    labels = [[label for label, rows in has.items() if rows[i]] for i in range(SIZE)]
+    labels[3] = None
+    subject = asked({"a": cells(one, rng), "b": cells(two, rng)}, labels, kind="multi_label")
+    assert list(interactions._truths(subject)["the label even"][:5]) == [
+        *(one == two)[:3].astype(int),
+        -1,
+        one[4] == two[4],
+    ]
+    found = answer(subject)
+    assert set(found.account["labels"]) == {"even", "first", "coin"}, "of a rare one there is less to know"
+    assert re.match(
+        r"This is asked of the label \w+, the label \w+ and the label \w+, of 4 labels those", found.words[0]
+    )
+    told = {label: one["pairs"]["a and b"] for label, one in found.account["labels"].items()}
+    assert told["even"]["synergistic"] > 0.8 > 0.1 > told["even"]["unique_first"]
+    assert told["first"]["unique_first"] > 0.8 > 0.1 > told["first"]["synergistic"]
+    assert max(told["coin"][atom] for atom in interactions.ATOMS) < 0.1
+    assert any(
+        said.startswith("Modalities here complete each other: some of what they tell of the label even")
+        for said in found.words
+    )
+    assert list(found.account["used"]) == ["a and b"], "as of the label even it shows only in two"
+    assert "Of several labels each is asked about by itself" in found.method
+    subject.deep = True
+    assert set(interactions._truths(subject)) == {f"the label {label}" for label in has}
+
+
+def test_labels_of_too_few_rows_are_counted_and_none_is_an_error(bits, monkeypatch):
+    monkeypatch.setattr(interactions, "bounded", lambda *asked: None)
+    rng, one, two = bits
+    columns = {"a": cells(one[:400], rng), "b": cells(two[:400], rng)}
+    few = [["x"] if i < 2 else ["y"] if one[i] else [] for i in range(400)]
+    with pytest.raises(CannotSay, match="too few rows"):
+        answer(asked({name: said[:12] for name, said in columns.items()}, few[:12], kind="multi_label"))
+    found = answer(asked(columns, few, kind="multi_label"))
+    assert set(found.account["labels"]) == {"y"}
+    assert found.words[0] == "Of 1 more the rows are too few."

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from .explain import QUESTIONS
 from .interactions_bounded import METHOD as BOUNDED
 from .interactions_bounded import bounded, grid, words
 from .interactions_used import used
-from .section import CannotSay, Drawing, Grid, Section
+from .section import CannotSay, Drawing, Grid, Part, Section, joined
 from .subject import Array, Subject
 from .wording import listed
 
@@ -29,6 +30,9 @@ PAIRS = 6
 FOLDS = 3
 CELLS = 8
 """Cells that answers are sorted into at least: more tell little more of a few classes, and take more rows."""
+LABELS = 3
+"""Labels that are asked about unless asked deeply, where a row may have several."""
+LABEL = "the label "
 TINY = 1e-12
 """In place of no width."""
 LENGTH = 3.0
@@ -54,31 +58,62 @@ METHOD = (
     "seem to tell more than .1 bit: then the rows are too few. Against the rest means: one modality beside all others "
     "together, on rows that have all. Intervals resample rows or groups."
 )
+LABELLED = "Of several labels each is asked about by itself: whether a row has it."
 
 
 def answer(subject: Subject) -> Section:
-    """Raises CannotSay on one modality, of several labels or times, or where every pair is refused."""
+    """Raises CannotSay on one modality, of times, or where every pair is refused."""
     names, kind = subject.names, subject.about.kind
     if len(names) < 2:
         raise CannotSay("There is one modality, and nothing to complete it.")
-    if kind == "multi_label":
-        raise CannotSay(
-            f"This is asked of one answer a row, and {subject.target} has several labels: fit a label by itself to ask."
-        )
     if kind == "survival":
         raise CannotSay(
             f"This is asked of classes and numbers. Of rows whose event was not seen nobody knows when it came, so "
             f"{subject.target} cannot be cut into early, middle and late."
         )
     cells = {name: _cells(subject, name) for name in names}
-    truth = _truth(subject)
-    asked = _pairs(names, cells, truth, subject.deep)
+    truths = _truths(subject)
+    found: list[_Found] = []
+    unsaid: list[CannotSay] = []
+    for i, (of_what, truth) in enumerate(truths.items()):
+        subject.progress("interactions", i, len(truths))
+        try:
+            found.append(_told(subject, cells, truth, of_what))
+        except CannotSay as why:
+            unsaid.append(why)
+    subject.progress("interactions", len(truths), len(truths))
+    if not found:
+        raise unsaid[0]
+    parts = [one.part for one in found]
+    if kind == "multi_label":
+        parts = [_of_labels(subject, found, len(truths))]
+    by_model = used(subject, {label: sides for one in found for label, sides in one.both.items()})
+    method = [METHOD, *([LABELLED] if kind == "multi_label" else []), *by_model.method]
+    if any(one.limited for one in found):
+        method.append(BOUNDED)
+    by_model = Part(by_model.words, method=method, account=by_model.account)
+    return joined("interactions", QUESTIONS["interactions"], [*parts, by_model])
+
+
+@dataclass
+class _Found:
+    """both: {pair: its sides}, of which something was told only by both.  limited: whether a pair was bounded."""
+
+    of_what: str
+    part: Part
+    both: dict[str, tuple[str, tuple[str, ...]]]
+    limited: bool
+
+
+def _told(subject: Subject, cells: dict[str, Array], truth: Array, of_what: str) -> _Found:
+    """What pairs tell of one answer a row.  CannotSay where every pair is refused."""
+    asked = _pairs(subject.names, cells, truth, subject.deep)
     found: dict[str, InteractionEstimate] = {}
     limits: dict[str, Bounds] = {}
     refused: dict[str, str] = {}
     few: list[str] = []
     for i, (label, one, others) in enumerate(asked):
-        subject.progress("interactions", i, len(asked))
+        subject.progress(f"pairs, of {of_what}", i, len(asked))
         rows = np.flatnonzero(np.all([_has(cells[name]) for name in (one, *others)], 0) & (truth >= 0))
         rows = _enough(rows, truth)
         rest = np.concatenate([cells[name] for name in others], 1)
@@ -101,39 +136,55 @@ def answer(subject: Subject) -> Section:
                 few.append(label)
             if (limit := bounded(cells[one], rest, truth, subject.seed)) is not None:
                 limits[label] = limit
-    subject.progress("interactions", len(asked), len(asked))
+    subject.progress(f"pairs, of {of_what}", len(asked), len(asked))
     if not found and not limits:
         pair, reason = next(iter(refused.items()))
         cause = "There are too few rows to say" if few else "It could not be worked out"
         raise CannotSay(f"{cause} how modalities complete each other.", f"Of {pair}: {reason}.")
-    of_what = "the class" if kind == "class" else f"which third {subject.target} is in"
     grids = [_grid(found, of_what)] if found else []
     if limits:
         grids.append(grid(limits, of_what))
     if refused:
         grids.append(Grid("Refused", ("", "why"), list(refused.items())))
     shown = {label: [atom for atom, ends in one.intervals.items() if ends[0] > SAID] for label, one in found.items()}
-    both = {label: (one, others) for label, one, others in asked if "synergistic" in shown.get(label, ())}
-    by_model = used(subject, both)
-    return Section(
-        "interactions",
-        QUESTIONS["interactions"],
-        [
-            *(_words(found, shown, of_what, truth) if found else []),
-            *by_model.words,
-            *words(limits, of_what),
-            *_left({label: why for label, why in refused.items() if label not in limits}, few),
-        ],
-        [_drawing(found, of_what)] if found else [],
-        grids,
-        " ".join([METHOD, *by_model.method, *([BOUNDED] if limits else [])]),
-        {
-            "pairs": {label: one.account() for label, one in found.items()},
-            "bounds": {label: one.account() for label, one in limits.items()},
-            "refused": refused,
-            **by_model.account,
-        },
+    return _Found(
+        of_what,
+        Part(
+            [
+                *(_words(found, shown, of_what, truth) if found else []),
+                *words(limits, of_what),
+                *_left({label: why for label, why in refused.items() if label not in limits}, few),
+            ],
+            [_drawing(found, of_what)] if found else [],
+            grids,
+            account={
+                "pairs": {label: one.account() for label, one in found.items()},
+                "bounds": {label: one.account() for label, one in limits.items()},
+                "refused": refused,
+            },
+        ),
+        {label: (one, others) for label, one, others in asked if "synergistic" in shown.get(label, ())},
+        bool(limits),
     )
+
+
+def _of_labels(subject: Subject, found: Sequence[_Found], asked: int) -> Part:
+    """Each label by itself, one after the other.  asked: how many there were."""
+    every = len(subject.about.classes)
+    said = []
+    if every > asked:
+        said.append(
+            f"This is asked of {listed([one.of_what for one in found])}, of {every} labels those that leave most open; "
+            "--deep asks of all."
+        )
+    if len(found) < asked:
+        said.append(f"Of {asked - len(found)} more the rows are too few.")
+    out = Part(said, account={"labels": {one.of_what.removeprefix(LABEL): one.part.account for one in found}})
+    for one in found:
+        out.words += one.part.words
+        out.drawings += one.part.drawings
+        out.grids += one.part.grids
+    return out
 
 
 def _words(
@@ -267,14 +318,23 @@ def _has(cells: Array) -> Array:
     return np.asarray(~np.isnan(cells).any(1))
 
 
-def _truth(subject: Subject) -> Array:
-    """[N] codes of all rows at hand, -1 where unlabelled; of numbers, which third of the labelled rows they are in."""
+def _truths(subject: Subject) -> dict[str, Array]:
+    """{what is asked about: [N] codes of all rows at hand, -1 where unlabelled}.
+
+    Of numbers: which third of the labelled rows they are in.  Of several labels, each by itself: those that leave most
+    open, `LABELS` of them unless asked deeply.
+    """
     target = subject.encoded.dataset.target(subject.target)
     values, known = (found.numpy() for found in target.dense(len(subject.encoded.dataset), -1))
     if subject.about.kind == "class":
-        return np.asarray(values)
-    third = np.searchsorted(np.quantile(values[known], [1 / 3, 2 / 3]), values, side="right")
-    return np.where(known, third, -1)
+        return {"the class": np.asarray(values)}
+    if subject.about.kind == "number":
+        third = np.searchsorted(np.quantile(values[known], [1 / 3, 2 / 3]), values, side="right")
+        return {f"which third {subject.target} is in": np.where(known, third, -1)}
+    codes = np.where(known[:, None] & np.isfinite(values), values >= 0.5, -1).astype(np.int64)
+    shares = [abs((column == 1).sum() / max((column >= 0).sum(), 1) - 0.5) for column in codes.T]
+    order = np.argsort(shares, kind="stable")[: None if subject.deep else LABELS]
+    return {LABEL + subject.about.classes[i]: codes[:, i] for i in order}
 
 
 def _enough(rows: Array, truth: Array) -> Array:
