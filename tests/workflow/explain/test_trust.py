@@ -191,12 +191,19 @@ def test_rows_unlike_the_learned_ones_are_counted_and_named(subject):
     assert account["validation_rows"] == int(subject.watched.sum())
 
 
-def test_a_detector_without_an_error_to_miss_claims_nothing(subject):
-    right = np.arange(len(subject.truth)) % 3 > 0
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (30, "Be wary where single modalities contradict each other: of a wrong row and a right one"),
+        (4, "That errors are more frequent where single modalities contradict each other was not shown"),
+    ],
+)
+def test_a_detector_that_misses_no_error_claims_what_so_many_errors_show(subject, wrong, words):
+    right = np.arange(len(subject.truth)) >= wrong
     fused, other = (stated(subject.truth, r, np.full(len(right), 0.6)) for r in (right, np.ones(len(right), bool)))
     found = answer(told(subject, fused, b=other))
     assert found.account["signs"]["conflict"]["detector"]["value"] == 1
-    assert said(found, "Whether to be wary where single modalities contradict each other, so few cases cannot tell")
+    assert said(found, words)
 
 
 def test_rows_of_the_same_kind_are_not_called_unlike(subject):

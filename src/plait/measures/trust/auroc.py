@@ -17,7 +17,9 @@ def auroc(score: Array, positive: Array, *, groups: Array | None = None, seed: i
     """Share of pairs of a positive and another row in which the positive one scores higher, ties counting half.
 
     score: [P]; positive: [P] bool.  NaN where one of the two kinds is missing.  Interval: rows, or groups, resampled;
-    NaN where every resample says the same, as when all pairs are right: that cannot tell how sure it is.
+    Resamples cannot see what did not happen once: where all pairs are in order, or none is, the far end is the exact
+    binomial one of as many pairs as share no row or group; these are independent, so it covers at least as often.
+    NaN where every resample says the same for another reason.
     """
     both, truth = np.stack([-score, score], 1), positive.astype(np.int64)
     value = classification.auc(both, truth, np.ones((1, len(score)), np.int64))[0]
@@ -29,4 +31,13 @@ def auroc(score: Array, positive: Array, *, groups: Array | None = None, seed: i
         draws=draws,
     )
     low, high = found["auroc"]
+    if value in (0.0, 1.0):
+        low, high = bootstrap.mean_interval(np.full(_apart(positive, groups), value))
     return Estimate(float(value), (low, high) if low < high else (float("nan"), float("nan")))
+
+
+def _apart(positive: Array, groups: Array | None) -> int:
+    """The most pairs of a positive and another row of which no two share a group."""
+    code, count = bootstrap.codes(groups, len(positive))
+    has, lacks = (np.bincount(code, rows, count) > 0 for rows in (positive, ~positive))
+    return int(min(has.sum(), lacks.sum(), (has | lacks).sum() // 2))
