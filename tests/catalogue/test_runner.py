@@ -77,11 +77,11 @@ def levelled(value):
 def check(tmp_path):
     """Write an entry and check it; -> what was recorded."""
 
-    def run(*claims, recipe=None, baseline=None, replicate=False, again=False, folder="evidence", **more):
+    def run(*claims, recipe=None, baseline=None, replicate=False, again=False, keep=False, folder="evidence", **more):
         arms = {"recipe": recipe or training(6), "baseline": baseline or training(0)}
         written = {**SOUND, **arms, "claims": list(claims), **more}
         (tmp_path / "entries/gate.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
-        return runner.claim("gate", folder=tmp_path / folder, replicate=replicate, again=again)
+        return runner.claim("gate", folder=tmp_path / folder, replicate=replicate, again=again, keep=keep)
 
     return run
 
@@ -351,6 +351,40 @@ def test_evidence_is_confirmed_in_other_words_for_the_same_trainings(check, monk
     assert again({**entry("$1"), "repeats": 2})["confirmed"] == []
     assert again({**entry("$1"), "knobs": {"objectives.info_nce.weight": {"log": [0.1, 1]}}})["confirmed"] == []
     assert again({**entry("$1"), "claims": [planted(expect="not_lower")]})["confirmed"] == []
+
+
+def test_what_is_kept_is_not_trained_and_says_what_planted_claims_let_it_say(
+    check, weak_panel, toy, monkeypatch, tmp_path
+):
+    """Real rows may contradict a claim only where the method gains on planted ones: that alone is asked anew."""
+    monkeypatch.setattr(grounds, "DRAWS", 7)
+    hopeless = planted(data=HOPELESS, without=EASY)
+    first = check(LOWER, hopeless)
+    assert word(first) == ("unclear", "gate control")
+    inner, asked = runner.check, []
+    monkeypatch.setattr(runner, "check", lambda *given, **how: asked.append(given[2]) or inner(*given, **how))
+    assert timeless(check(LOWER, hopeless, keep=True)["claims"]) == timeless(first["claims"])
+    assert not asked
+
+    kept = {key: value for key, value in arrays(tmp_path).items() if key.startswith("0/")}
+    better = check(LOWER, planted(), keep=True)
+    assert asked == [1]
+    assert [word(better, at) for at in (0, 1)] == [("contradicted", ""), ("holds", "")]
+    assert better["claims"][0]["gates"]["control"]["passed"] is True
+    assert better["claims"][0]["seconds"] == first["claims"][0]["seconds"]
+    for key, value in kept.items():
+        np.testing.assert_array_equal(arrays(tmp_path)[key], value)
+
+    assert word(check(LOWER, hopeless, keep=True)) == ("unclear", "gate control")
+    assert asked == [1, 1]
+    monkeypatch.setattr(runner, "depends_on", lambda entry, at=None: "0" * 32)
+    assert word(check(LOWER, hopeless, keep=True)) == ("unclear", "gate control")
+    assert asked == [1, 1, 1, 0], "of other code nothing is kept"
+
+
+def arrays(folder):
+    with np.load(folder / "evidence/gate.npz") as file:
+        return {key: file[key] for key in file.files}
 
 
 def test_what_was_never_checked_cannot_be_confirmed(check, tmp_path):

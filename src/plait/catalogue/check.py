@@ -267,7 +267,7 @@ def _gates(
     out = {
         "mechanism": gates.mechanism(entry),
         "alive": gates.alive(entry, arms.ground, arms.recipes, claim.measure, tag),
-        "control": Gate(bool(controlled), "on planted data it " + ("gains" if controlled else "was not seen to gain")),
+        "control": gates.control(bool(controlled)),
         "trained": gates.trained(arms.judged),
         "headroom": not_needed,
         "self_null": gates.self_null(arms.noise("baseline"), margin),

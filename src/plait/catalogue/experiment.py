@@ -22,7 +22,6 @@ from plait.workflow.prepare import Progress, silent
 
 from . import experiments, gates, verdict
 from .entry import AtLeast, Claim, Data, Entry
-from .gates import Gate
 from .grounds import DRAWS
 from .record import Checked, Tag, both_parts, gains, margin_of, p_of, recorded
 from .tables import table
@@ -39,10 +38,7 @@ def check(entry: Entry, name: str, at: int, attempt: int, *, progress: Progress 
     mechanism = gates.mechanism(entry)
     checked = {"mechanism": mechanism}
     if claim.kind == "planted":
-        controlled = gains(claim, found)
-        checked["control"] = Gate(
-            controlled, "on planted data it " + ("gains" if controlled else "was not seen to gain")
-        )
+        checked["control"] = gates.control(gains(claim, found))
     needed = ["mechanism", *(["control"] if word == "contradicted" and claim.kind == "planted" else [])]
     if word != "unclear" and (stopped := gates.failed(checked, needed)) is not None:
         word, reason = "unclear", f"gate {stopped}"

@@ -209,6 +209,11 @@ def strong(value: float, panel: dict[str, float], margin: float, expect: Expect,
     return Gate(held, f"{seen}, from which the method differs by {found.difference:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 
+def control(gained: bool) -> Gate:
+    """Whether the method gains on planted data, where nobody doubts that it can."""
+    return Gate(gained, "on planted data it " + ("gains" if gained else "was not seen to gain"))
+
+
 def failed(gates: dict[str, Gate], needed: Sequence[str]) -> str | None:
     """The first needed gate that did not pass."""
     return next((name for name in needed if gates[name].passed is False), None)

@@ -16,7 +16,7 @@ from plait.workflow.prepare import Progress, silent
 from plait.workflow.run import locked, versions, write_json
 
 from . import entry as entries
-from . import experiment, ledger
+from . import experiment, gates, ledger
 from .check import check, confirmed, replicated
 from .evidence import EVIDENCE, asked_of, depends_on, read
 from .record import AGAIN, Checked
@@ -26,12 +26,19 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def claim(
-    name: str, *, folder: Path = EVIDENCE, replicate: bool = True, again: bool = False, progress: Progress = silent
+    name: str,
+    *,
+    folder: Path = EVIDENCE,
+    replicate: bool = True,
+    again: bool = False,
+    keep: bool = False,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Check an entry's claims and write `folder/NAME.json` and `folder/NAME.npz` -> what was recorded.
 
     replicate: look again, with fresh seeds, for whatever holds or is contradicted.  again: make another attempt, with
-    other draws and folds.  What was done before comes from the cache.  RecipeError if there is no such entry, RunError
+    other draws and folds.  keep: take what is recorded of claims that nothing has changed for, neither words nor code.
+    What was done before comes from the cache.  RecipeError if there is no such entry, RunError
     if another process checks it, DataError if its data cannot be had.
     """
     entry = entries.load(name)
@@ -44,14 +51,22 @@ def claim(
             says, fingerprint = entry.claims[at].says, depends_on(entry, at)
             attempt = ledger.attempt_of(folder, name, says, again)
             ledger.note(folder, "begun", name, says, fingerprint, attempt)
-            gains = [found[i].record["gates"]["control"]["passed"] for i in planted if i in found]
-            if entry.measures:
+            gains = any(found[i].record["gates"]["control"]["passed"] for i in planted if i in found)
+            if keep and (before := _kept(name, folder, at, fingerprint, attempt)) is not None:
+                found[at] = before if at in planted else _regated(before, gains)
+            elif entry.measures:
                 found[at] = experiment.check(entry, name, at, attempt, progress=progress)
             else:
-                found[at] = check(entry, name, at, attempt, controlled=any(gains), progress=progress)
+                found[at] = check(entry, name, at, attempt, controlled=gains, progress=progress)
             record = found[at].record
-            record |= {"fingerprint": fingerprint, "asked": asked_of(entry, at), "replication": None}
-            if replicate and record["verdict"] != "unclear" and record["kind"] in ("compare", "planted"):
+            record |= {"fingerprint": fingerprint, "asked": asked_of(entry, at)}
+            record.setdefault("replication", None)
+            if (
+                replicate
+                and record["replication"] is None
+                and record["verdict"] != "unclear"
+                and record["kind"] in ("compare", "planted")
+            ):
                 look = experiment.again if entry.measures else replicated
                 record["replication"] = look(entry, name, at, attempt + AGAIN, progress)
             told = {key: record[key] for key in ("verdict", "reason", "difference", "interval")}
@@ -72,6 +87,26 @@ def claim(
     # As it is in the file: trials that a search did not ask for have no score.
     written: dict[str, Any] = plain(account)
     return written
+
+
+def _kept(name: str, folder: Path, at: int, fingerprint: str, attempt: int) -> Checked | None:
+    """What is recorded of claim number `at`, if it is what would be checked."""
+    records = (read(name, folder) or {"claims": []})["claims"]
+    if at >= len(records) or (records[at]["fingerprint"], records[at]["attempt"]) != (fingerprint, attempt):
+        return None
+    with np.load(folder / f"{name}.npz") as file:
+        return Checked(records[at], {key: file[key] for key in file.files if key.startswith(f"{at}/")})
+
+
+def _regated(checked: Checked, gains: bool) -> Checked:
+    """With what planted claims say today: all else that a verdict rests on is of the claim's own trainings."""
+    record = checked.record
+    if "control" in record["gates"]:
+        record["gates"]["control"] = gates.control(gains).account()
+        if record["verdict"] == "contradicted" or record["reason"] == "gate control":
+            verdict, reason = ("contradicted", "") if gains else ("unclear", "gate control")
+            record |= {"verdict": verdict, "reason": reason}
+    return checked
 
 
 def confirm(name: str, *, folder: Path = EVIDENCE, progress: Progress = silent) -> dict[str, Any]:

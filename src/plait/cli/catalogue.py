@@ -58,6 +58,9 @@ def claim(
         bool, typer.Option(help="Look again, with fresh seeds, for whatever holds or is contradicted.")
     ] = True,
     again: Annotated[bool, typer.Option("--again", help="Another attempt, with other draws and folds.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Check only what is new: claims whose words, recipe, data or code changed.")
+    ] = False,
     only_confirm: Annotated[
         bool,
         typer.Option("--confirm", help="After a change of code: is what was recorded still what trainings say?"),
@@ -74,8 +77,10 @@ def claim(
     """
     if every == bool(name):
         raise typer.BadParameter("name entries, or say --all", param_hint="NAME")
-    if again and only_confirm:
+    if only_confirm and (again or keep):
         raise typer.BadParameter("it repeats no attempt and makes no other", param_hint="--confirm")
+    if again and keep:
+        raise typer.BadParameter("another attempt keeps nothing", param_hint="--keep")
 
     from plait.catalogue import entry, evidence, runner
     from plait.core.errors import PlaitError
@@ -94,7 +99,8 @@ def claim(
                 if only_confirm:
                     found.append(runner.confirm(asked, folder=folder, progress=told))
                 else:
-                    found.append(runner.claim(asked, folder=folder, replicate=replicate, again=again, progress=told))
+                    how = {"replicate": replicate, "again": again, "keep": keep}
+                    found.append(runner.claim(asked, folder=folder, **how, progress=told))
             except PlaitError as error:
                 # The others may have what this one lacks.
                 if len(names) == 1:

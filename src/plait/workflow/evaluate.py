@@ -236,6 +236,7 @@ def trained_on_some(
         learned = len(rows["train"]) + len(rows["validation"])
         one_by_one = nullcontext(job(watch=watch) for job in jobs)
         with aside(jobs) if worth_it(model.recipe, learned, len(jobs)) else one_by_one as done:
+            progress(said, 0, len(jobs))
             for i, _ in enumerate(done, 1):
                 progress(said, i, len(jobs))
     return [Model.load(path, model.cache) for path in kept]
