@@ -9,6 +9,7 @@ import pytest
 from plait.core.errors import SchemaError
 from plait.data.infer import ordered, sniff
 from plait.data.read import read
+from plait.data.schema import Modality
 
 N = 40
 
@@ -147,6 +148,40 @@ def test_text_of_dates_is_neither_an_id_nor_a_category_and_what_is_no_date_is_se
         (5, "'soon' is no date such as 2024-05-17"),
     ]
     assert kind([*["2024-01-01"] * 20, *["12"] * 20]).categories["x"] == ("12", "2024-01-01"), "half of them numbers"
+
+
+def test_what_is_a_date_is_known_of_the_column_and_not_asked_of_each_few_rows():
+    days = [f"2024-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(40)]
+    days[7] = "soon"
+    table = read({"day": days, "price": [str(i / 7) for i in range(40)]})
+    assert table.schema.modalities["tabular"].dates == ("day",)
+    whole = list(table.cells("tabular"))
+    assert list(table.take([6, 7]).cells("tabular")) == whole[6:8]
+    for said in (["2024-01-07"], [date(2024, 1, 7)], pa.array([datetime(2024, 1, 7)], pa.timestamp("ns"))):
+        new = read(pa.table({"day": said, "price": ["1.5"]}), schema=table.schema)
+        assert list(new.cells("tabular")) == [[whole[6][0], 1.5]]
+    stray = read({"day": ["12 May"], "price": ["2024-01-07"]}, schema=table.schema)
+    assert list(stray.cells("tabular")) == [None]
+    assert [bad.column for bad in stray.quarantine] == ["day", "price"], "a date is no price"
+    typed = read({"day": [date(2024, 1, 1 + i % 9) for i in range(N)], "b": [1.5] * N})
+    assert typed.schema.modalities["tabular"].dates == ("day",)
+    assert typed.schema.without("day").modalities["tabular"].dates == ()
+    for broken in (
+        {"columns": ("b",), "dates": ("day",)},
+        {"columns": ("b",), "dates": ("b",), "categories": {"b": ("x",)}},
+    ):
+        with pytest.raises(ValueError, match="dates"):
+            Modality(kind="tabular", **broken)
+
+
+@pytest.mark.parametrize("more", [" the customer called again", " 10:30 PM", "T25:00", "-07", " noon"])
+def test_text_that_begins_with_a_date_is_none(more):
+    said = [f"2024-{1 + i // 28:02d}-{1 + i % 28:02d}{more}" for i in range(40)]
+    assert not read({"said": said, "b": [1.5, 2.5] * 20}).schema.modalities["tabular"].dates
+    mixed = [*["2024-01-07"] * 30, *["soon"] * 10]
+    assert kind(mixed).categories["x"] == ("2024-01-07", "soon")
+    table = read({"day": mixed}, kinds={"day": "number"})
+    assert [cell is None for cell in table.cells("tabular")] == [False] * 30 + [True] * 10, "as asked"
 
 
 def test_text_of_which_many_are_numbers_says_so():
@@ -331,3 +366,5 @@ def test_free_text_as_a_target_says_how_to_call_it_a_number():
     with pytest.raises(SchemaError, match="--kind heft=number"):
         read({"heft": said, "town": ["Bern", "Oslo"] * 30}, target="heft")
     assert read({"heft": said, "rest": STARS["town"] + ["Bern"] * 20}, target="heft", kinds={"heft": "number"})
+    with pytest.raises(SchemaError, match=r"rare together\.$"):
+        read({"heft": [f"{i} kg" for i in range(60)], "town": ["Bern", "Oslo"] * 30}, target="heft")

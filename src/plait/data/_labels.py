@@ -17,6 +17,11 @@ from .schema import Target
 
 ENOUGH = 0.95
 """Share of the filled cells of text from which on it is numbers, or dates: the rest are bad cells, not another kind."""
+DATE = (
+    r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.,][0-9]+)?)?( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))?)?$"
+)
+"""2024-05-17, 2024-05-17T10:30, 2024-05-17 10:30:00.5+02:00."""
 NO_NUMBER = ("", "nan", "na", "n/a", "null", "none")
 
 
@@ -44,14 +49,15 @@ def parse_number(said: str | None) -> float | str | None:
         return f"{said[:40]!r} is not a number"
 
 
-def are_dates(column: pa.ChunkedArray) -> bool:
-    """Text of which at least 95 % of what is filled in begins with a date as ISO 8601 writes it, 2024-05-17."""
+def are_dates(column: pa.ChunkedArray, share: float) -> bool:
+    """Whether at least a share of what is filled in is a date: by its Arrow type, or text as ISO 8601 writes it."""
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        return True
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return False
     said = pc.utf8_trim_whitespace(column)
     filled = said.filter(pc.invert(pc.is_in(pc.utf8_lower(said), pa.array(NO_NUMBER, said.type)))).drop_null()
-    dates = pc.sum(pc.match_substring_regex(filled, r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]|$)")).as_py() or 0
-    return len(filled) > 0 and dates >= ENOUGH * len(filled)
+    return len(filled) > 0 and (pc.sum(pc.match_substring_regex(filled, DATE)).as_py() or 0) >= share * len(filled)
 
 
 def parse_date(said: str | None) -> float | str | None:

@@ -149,7 +149,8 @@ def infer(
             if found.why:
                 notes.append(f"{column}: {found.modality.kind} ({found.why})")
     if tabular:
-        schema = _grouped(schema, tabular)
+        numbers = [column for column, categories in tabular.items() if categories is None]
+        schema = _grouped(schema, tabular, [c for c in numbers if are_dates(columns.column(c), 0.5)])
     return Inferred(schema, notes)
 
 
@@ -176,14 +177,15 @@ def _free(name: str, schema: Schema) -> str:
     return name
 
 
-def _grouped(schema: Schema, columns: Mapping[str, tuple[str, ...] | None]) -> Schema:
+def _grouped(schema: Schema, columns: Mapping[str, tuple[str, ...] | None], dates: Sequence[str]) -> Schema:
     """All numbers and categories as one tabular modality, joined to one that is there."""
     name = next((n for n, m in schema.modalities.items() if m.kind == "tabular"), None) or _free("tabular", schema)
     before = schema.modalities.get(name)
     known = dict(before.categories) if before else {}
     known |= {column: values for column, values in columns.items() if values is not None}
     members = (*(before.columns if before else ()), *columns)
-    return schema.with_modality(name, Modality(kind="tabular", columns=members, categories=known))
+    dated = (*(before.dates if before else ()), *dates)
+    return schema.with_modality(name, Modality(kind="tabular", columns=members, categories=known, dates=dated))
 
 
 def _split_column(columns: pa.Table, spoken_for: set[str], notes: list[str]) -> str | None:
@@ -260,10 +262,11 @@ def _as_class(name: str, values: pa.ChunkedArray) -> TargetKind:
     rows = Counter(label for value in values.to_pylist() if (label := as_label(value)) is not None)
     total, alone = rows.total(), sum(count == 1 for count in rows.values())
     if total >= MANY and 2 * alone > total:
+        number = f" If it is a number, say so: --kind {name}=number." if _share_of_numbers(values) else ""
         raise SchemaError(
             f"Column {name!r} says {len(rows)} different things in {total} rows, {alone} of them in one row alone: "
-            "that is free text or a name, not a class. Name another target, or bring what is rare together; if it "
-            f"is a number, say so: --kind {name}=number."
+            "that is free text or a name, not a class. Name another target, or bring what is rare together."
+            f"{number}"
         )
     return "class"
 
@@ -520,7 +523,7 @@ def _exists(path: str, files: Files) -> bool:
 
 
 def _reads_as_numbers(column: pa.ChunkedArray) -> bool:
-    return _mostly_numbers(column) or are_dates(column)
+    return _mostly_numbers(column) or are_dates(column, ENOUGH)
 
 
 def _mostly_numbers(column: pa.ChunkedArray) -> bool:

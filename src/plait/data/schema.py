@@ -46,6 +46,8 @@ class Modality(_Strict):
     columns: tuple[str, ...]
     categories: dict[str, tuple[str, ...]] = {}
     """tabular: the known values of each categorical column; the other columns are numbers."""
+    dates: tuple[str, ...] = ()
+    """tabular: those of the numbers that are dates; where they are text, ISO 8601 is read."""
     channels: tuple[str, ...] = ()
     """series: names of the channels, C of them, the time column not counted."""
     time: bool = False
@@ -59,6 +61,7 @@ class Modality(_Strict):
             raise ValueError(f"a modality of kind {self.kind} has exactly one column" if self.columns else "no columns")
         needs = {
             "categories": ("tabular",),
+            "dates": ("tabular",),
             "channels": ("series",),
             "time": ("series",),
             "width": ("vector", "tokens"),
@@ -66,8 +69,11 @@ class Modality(_Strict):
         for field, kinds in needs.items():
             if getattr(self, field) and self.kind not in kinds:
                 raise ValueError(f"{field!r} belongs to kind {' or '.join(kinds)}, this is {self.kind}")
-        if stray := set(self.categories) - set(self.columns):
-            raise ValueError(f"categories of {sorted(stray)}, which are not among its columns {list(self.columns)}")
+        for field in ("categories", "dates"):
+            if stray := set(getattr(self, field)) - set(self.columns):
+                raise ValueError(f"{field} of {sorted(stray)}, which are not among its columns {list(self.columns)}")
+        if both := set(self.categories) & set(self.dates):
+            raise ValueError(f"{sorted(both)} cannot be categories and dates")
         return self
 
 
@@ -137,7 +143,8 @@ class Schema(_Strict):
             left = tuple(c for c in modality.columns if c not in gone)
             if left:
                 known = {c: values for c, values in modality.categories.items() if c not in gone}
-                modalities[name] = modality.model_copy(update={"columns": left, "categories": known})
+                dates = tuple(c for c in modality.dates if c not in gone)
+                modalities[name] = modality.model_copy(update={"columns": left, "categories": known, "dates": dates})
         return Schema(
             modalities=modalities,
             targets={name: target for name, target in self.targets.items() if not gone & set(target.columns)},

@@ -18,7 +18,7 @@ from plait.core.errors import CellError, SchemaError, nearest
 from . import _cells
 from ._cells import Array, Files
 from ._dense import Dense, blocks, bools
-from ._labels import READ, SHAPE, are_dates, as_label, is_number, labels_of, parse_date, parse_number
+from ._labels import READ, SHAPE, as_label, is_number, labels_of, parse_date, parse_number
 from .quarantine import Quarantine, Quarantined
 from .schema import Modality, Schema
 
@@ -348,14 +348,14 @@ class Table:
             if column in modality.categories:
                 clean = pa.array([as_label(value) for value in values.to_pylist()], pa.large_string())
             else:
-                clean = self._as_numbers(column, values)
+                clean = self._as_numbers(column, values, column in modality.dates)
             self._clean[column] = clean
         return self._clean[column]
 
-    def _as_numbers(self, column: str, values: pa.ChunkedArray) -> pa.Array:
+    def _as_numbers(self, column: str, values: pa.ChunkedArray, dates: bool) -> pa.Array:
         bad: dict[int, str] = {}
         if _cells.is_text(values.type):
-            numbers, parse = [], parse_date if are_dates(values) else parse_number
+            numbers, parse = [], parse_date if dates else parse_number
             for row, said in enumerate(values.to_pylist()):
                 number = parse(said)
                 if isinstance(number, str):
