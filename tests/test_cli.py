@@ -182,8 +182,9 @@ def test_embed_writes_null_where_a_cell_is_absent(home):
     np.testing.assert_allclose(np.linalg.norm(table["joint"].to_pylist(), axis=1), 1, rtol=1e-5)
 
 
-def test_predict_and_embed_write_parquet_only(home):
-    assert ".parquet" in refused("predict", home / "run", home / "items.csv", "--out", home / "x.csv")
+def test_predict_and_embed_say_what_they_write(home):
+    assert ".parquet or .csv" in refused("predict", home / "run", home / "items.csv", "--out", home / "x.txt")
+    assert "in .parquet." in refused("embed", home / "run", home / "items.csv", "--out", home / "x.csv")
 
 
 def test_search_by_text_image_and_both(home):

@@ -103,3 +103,15 @@ def test_a_csv_file_reads_back_as_what_was_predicted(tmp_path):
     classes = back.schema.targets["labels/prediction"].classes
     assert [[c for c, has in zip(classes, row, strict=True) if has] for row in said] == found
     assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
+
+
+def test_a_label_with_a_bar_is_not_written_so_that_it_reads_back_as_two(tmp_path):
+    data = columns()
+    data["labels"] = [["a|b"] if i % 2 else ["c"] for i in range(40)]
+    left_out = ["kind", "amount", "time", "event"]
+    fitted = fit(data, "labels", ignore=left_out, settings=[*FAST, "training.epochs=20"]).model
+    assert any("a|b" in labels for labels in predictions(fitted, fitted.read(data))["prediction"].to_pylist())
+    with pytest.raises(DataError, match=r"'a\|b' would be read as several"):
+        predict_to(tmp_path / "p.csv", fitted, data)
+    assert not list(tmp_path.iterdir())
+    predict_to(tmp_path / "p.parquet", fitted, data)

@@ -61,7 +61,7 @@ def are_dates(column: pa.ChunkedArray, share: float) -> bool:
 
 
 def parse_date(said: str | None) -> float | str | None:
-    """ISO 8601 text as seconds since 1970, UTC where it names no zone; else as `parse_number`."""
+    """ISO 8601 text as seconds since 1970, UTC where it names no zone; else as `parse_number`: None, or the reason."""
     if said is None or said.strip().lower() in NO_NUMBER:
         return None
     try:

@@ -50,10 +50,16 @@ def _write(
 
 
 def _write_csv(path: Path, made: pa.Table) -> None:
-    """Labels as they are read: `a|b`, and `|` for none.  Whole or not at all.  DataError if the disk refuses."""
+    """Labels as they are read: `a|b`, and `|` for none.  Whole or not at all.
+
+    DataError if the disk refuses, or a label has a bar in it.
+    """
     for i, column in enumerate(made.columns):
         if pa.types.is_list(column.type):
-            joined = pa.array(["|".join(labels) or "|" for labels in column.to_pylist()], pa.string())
+            every = column.to_pylist()
+            if bars := sorted({label for labels in every for label in labels if "|" in label}):
+                raise DataError(f"In CSV the label {bars[0]!r} would be read as several. Write a .parquet file.")
+            joined = pa.array(["|".join(labels) or "|" for labels in every], pa.string())
             made = made.set_column(i, made.column_names[i], joined)
     with writing(path) as part:
         pa.csv.write_csv(made, part)

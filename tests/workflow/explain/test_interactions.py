@@ -268,4 +268,4 @@ def test_labels_of_too_few_rows_are_counted_and_none_is_an_error(bits, monkeypat
         answer(asked({name: said[:12] for name, said in columns.items()}, few[:12], kind="multi_label"))
     found = answer(asked(columns, few, kind="multi_label"))
     assert set(found.account["labels"]) == {"y"}
-    assert found.words[0] == "Of 1 more the rows are too few."
+    assert found.words[0] == "Of the label x: there are too few rows to say how modalities complete each other."

@@ -58,7 +58,10 @@ METHOD = (
     "seem to tell more than .1 bit: then the rows are too few. Against the rest means: one modality beside all others "
     "together, on rows that have all. Intervals resample rows or groups."
 )
-LABELLED = "Of several labels each is asked about by itself: whether a row has it."
+LABELLED = (
+    "Of several labels each is asked about by itself: whether a row has it. What the fitted model gains is told of all "
+    "labels together."
+)
 
 
 def answer(subject: Subject) -> Section:
@@ -74,19 +77,19 @@ def answer(subject: Subject) -> Section:
     cells = {name: _cells(subject, name) for name in names}
     truths = _truths(subject)
     found: list[_Found] = []
-    unsaid: list[CannotSay] = []
+    unsaid: dict[str, CannotSay] = {}
     for i, (of_what, truth) in enumerate(truths.items()):
         subject.progress("interactions", i, len(truths))
         try:
             found.append(_told(subject, cells, truth, of_what))
         except CannotSay as why:
-            unsaid.append(why)
+            unsaid[of_what] = why
     subject.progress("interactions", len(truths), len(truths))
     if not found:
-        raise unsaid[0]
+        raise next(iter(unsaid.values()))
     parts = [one.part for one in found]
     if kind == "multi_label":
-        parts = [_of_labels(subject, found, len(truths))]
+        parts = [_of_labels(subject, found, unsaid)]
     by_model = used(subject, {label: sides for one in found for label, sides in one.both.items()})
     method = [METHOD, *([LABELLED] if kind == "multi_label" else []), *by_model.method]
     if any(one.limited for one in found):
@@ -168,17 +171,15 @@ def _told(subject: Subject, cells: dict[str, Array], truth: Array, of_what: str)
     )
 
 
-def _of_labels(subject: Subject, found: Sequence[_Found], asked: int) -> Part:
-    """Each label by itself, one after the other.  asked: how many there were."""
-    every = len(subject.about.classes)
+def _of_labels(subject: Subject, found: Sequence[_Found], unsaid: Mapping[str, CannotSay]) -> Part:
+    """Each label by itself, one after the other.  unsaid: of which labels nothing can be said, and why."""
+    every, asked = len(subject.about.classes), [*(one.of_what for one in found), *unsaid]
     said = []
-    if every > asked:
+    if every > len(asked):
         said.append(
-            f"This is asked of {listed([one.of_what for one in found])}, of {every} labels those that leave most open; "
-            "--deep asks of all."
+            f"This is asked of {listed(asked)}, of {every} labels those that leave most open; --deep asks of all."
         )
-    if len(found) < asked:
-        said.append(f"Of {asked - len(found)} more the rows are too few.")
+    said += [f"Of {of_what}: {str(why.args[0])[0].lower()}{str(why.args[0])[1:]}" for of_what, why in unsaid.items()]
     out = Part(said, account={"labels": {one.of_what.removeprefix(LABEL): one.part.account for one in found}})
     for one in found:
         out.words += one.part.words
