@@ -375,7 +375,12 @@ def test_what_is_kept_is_not_trained_and_says_what_planted_claims_let_it_say(
     for key, value in kept.items():
         np.testing.assert_array_equal(arrays(tmp_path)[key], value)
 
-    assert word(check(LOWER, hopeless, keep=True)) == ("unclear", "gate control")
+    path = tmp_path / "evidence/gate.json"
+    better["claims"][0]["replication"] = {"verdict": "contradicted"}
+    path.write_text(json.dumps(better))
+    worse = check(LOWER, hopeless, keep=True)
+    assert word(worse) == ("unclear", "gate control")
+    assert worse["claims"][0]["replication"] is None, "it was of another word"
     assert asked == [1, 1]
     monkeypatch.setattr(runner, "depends_on", lambda entry, at=None: "0" * 32)
     assert word(check(LOWER, hopeless, keep=True)) == ("unclear", "gate control")

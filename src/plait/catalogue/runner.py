@@ -38,13 +38,14 @@ def claim(
 
     replicate: look again, with fresh seeds, for whatever holds or is contradicted.  again: make another attempt, with
     other draws and folds.  keep: take what is recorded of claims that nothing has changed for, neither words nor code.
-    What was done before comes from the cache.  RecipeError if there is no such entry, RunError
-    if another process checks it, DataError if its data cannot be had.
+    What was done before comes from the cache.  RecipeError if there is no such entry, RunError if another process
+    checks it, DataError if its data cannot be had.
     """
     entry = entries.load(name)
     began = time.perf_counter()
     with locked(cache_root() / "checks" / name):
         found: dict[int, Checked] = {}
+        before = _recorded(name, folder) if keep else []
         # What nothing on planted data speaks for cannot be contradicted elsewhere: the planted ones come first.
         planted = [at for at, one in enumerate(entry.claims) if one.kind == "planted"]
         for at in [*planted, *(at for at in range(len(entry.claims)) if at not in planted)]:
@@ -52,8 +53,9 @@ def claim(
             attempt = ledger.attempt_of(folder, name, says, again)
             ledger.note(folder, "begun", name, says, fingerprint, attempt)
             gains = any(found[i].record["gates"]["control"]["passed"] for i in planted if i in found)
-            if keep and (before := _kept(name, folder, at, fingerprint, attempt)) is not None:
-                found[at] = before if at in planted else _regated(before, gains)
+            kept = before[at] if at < len(before) else None
+            if kept is not None and (kept.record["fingerprint"], kept.record["attempt"]) == (fingerprint, attempt):
+                found[at] = kept if at in planted else _regated(kept, gains)
             elif entry.measures:
                 found[at] = experiment.check(entry, name, at, attempt, progress=progress)
             else:
@@ -89,13 +91,17 @@ def claim(
     return written
 
 
-def _kept(name: str, folder: Path, at: int, fingerprint: str, attempt: int) -> Checked | None:
-    """What is recorded of claim number `at`, if it is what would be checked."""
-    records = (read(name, folder) or {"claims": []})["claims"]
-    if at >= len(records) or (records[at]["fingerprint"], records[at]["attempt"]) != (fingerprint, attempt):
-        return None
+def _recorded(name: str, folder: Path) -> list[Checked]:
+    """What is recorded of each claim of an entry."""
+    account = read(name, folder)
+    if account is None:
+        return []
     with np.load(folder / f"{name}.npz") as file:
-        return Checked(records[at], {key: file[key] for key in file.files if key.startswith(f"{at}/")})
+        arrays = dict(file)
+    return [
+        Checked(record, {key: value for key, value in arrays.items() if key.startswith(f"{at}/")})
+        for at, record in enumerate(account["claims"])
+    ]
 
 
 def _regated(checked: Checked, gains: bool) -> Checked:
@@ -105,7 +111,9 @@ def _regated(checked: Checked, gains: bool) -> Checked:
         record["gates"]["control"] = gates.control(gains).account()
         if record["verdict"] == "contradicted" or record["reason"] == "gate control":
             verdict, reason = ("contradicted", "") if gains else ("unclear", "gate control")
-            record |= {"verdict": verdict, "reason": reason}
+            if verdict != record["verdict"]:
+                # Another word was not found again by the old one's replication.
+                record |= {"verdict": verdict, "reason": reason, "replication": None}
     return checked
 
 

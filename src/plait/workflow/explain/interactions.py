@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -89,10 +89,10 @@ def answer(subject: Subject) -> Section:
         raise next(iter(unsaid.values()))
     parts = [one.part for one in found]
     if kind == "multi_label":
-        parts = [_of_labels(subject, found, unsaid)]
+        parts = [_of_labels(subject, found, unsaid), *(replace(part, account={}) for part in parts)]
     by_model = used(subject, {label: sides for one in found for label, sides in one.both.items()})
     method = [METHOD, *([LABELLED] if kind == "multi_label" else []), *by_model.method]
-    if any(one.limited for one in found):
+    if any(one.part.account["bounds"] for one in found):
         method.append(BOUNDED)
     by_model = Part(by_model.words, method=method, account=by_model.account)
     return joined("interactions", QUESTIONS["interactions"], [*parts, by_model])
@@ -100,12 +100,11 @@ def answer(subject: Subject) -> Section:
 
 @dataclass
 class _Found:
-    """both: {pair: its sides}, of which something was told only by both.  limited: whether a pair was bounded."""
+    """both: {pair: its sides}, of which something was told only by both."""
 
     of_what: str
     part: Part
     both: dict[str, tuple[str, tuple[str, ...]]]
-    limited: bool
 
 
 def _told(subject: Subject, cells: dict[str, Array], truth: Array, of_what: str) -> _Found:
@@ -167,12 +166,11 @@ def _told(subject: Subject, cells: dict[str, Array], truth: Array, of_what: str)
             },
         ),
         {label: (one, others) for label, one, others in asked if "synergistic" in shown.get(label, ())},
-        bool(limits),
     )
 
 
 def _of_labels(subject: Subject, found: Sequence[_Found], unsaid: Mapping[str, CannotSay]) -> Part:
-    """Each label by itself, one after the other.  unsaid: of which labels nothing can be said, and why."""
+    """Before what is told of each label: which they are, and of which (unsaid) nothing can be said, and why."""
     every, asked = len(subject.about.classes), [*(one.of_what for one in found), *unsaid]
     said = []
     if every > len(asked):
@@ -180,12 +178,7 @@ def _of_labels(subject: Subject, found: Sequence[_Found], unsaid: Mapping[str, C
             f"This is asked of {listed(asked)}, of {every} labels those that leave most open; --deep asks of all."
         )
     said += [f"Of {of_what}: {str(why.args[0])[0].lower()}{str(why.args[0])[1:]}" for of_what, why in unsaid.items()]
-    out = Part(said, account={"labels": {one.of_what.removeprefix(LABEL): one.part.account for one in found}})
-    for one in found:
-        out.words += one.part.words
-        out.drawings += one.part.drawings
-        out.grids += one.part.grids
-    return out
+    return Part(said, account={"labels": {one.of_what.removeprefix(LABEL): one.part.account for one in found}})
 
 
 def _words(

@@ -202,6 +202,10 @@ class Subject:
         said, truth = predicted[self.labelled], self.truth
         if on is not None:
             said, truth = said[on], truth[on]
+        return self.scored(said, truth)
+
+    def scored(self, said: Array, truth: Array) -> Array:
+        """[q] `measure` of each row, turned so that more is better."""
         return self.sign * by_row(self.about.kind, said, truth)[self.measure]
 
     def partly(self, before: Array, after: Array, shares: Sequence[float], on: Array) -> dict[float, Array]:

@@ -18,7 +18,7 @@ from plait.report.words import ERRORS, is_share, name
 from .explain import QUESTIONS
 from .missing import missing
 from .section import CannotSay, Drawing, Grid, Part, Section, joined
-from .subject import Array, Subject, by_row
+from .subject import Subject
 from .task import to_the_task
 from .wording import between, gained, level, listed, numbered, ranged, shown, span
 
@@ -139,12 +139,8 @@ def _words(subject: Subject, shares: Worth, without: Worth, order: Sequence[int]
 
 def _surprised(subject: Subject, shares: Worth) -> tuple[list[str], dict[str, Any]]:
     """Modalities whose share was shown, and nothing lost with the cells of other rows; and what is lost with them."""
-
-    def off(said: Array, truth: Array) -> Array:
-        return -subject.sign * by_row(subject.about.kind, said, truth)[subject.measure]
-
     asked = [n for i, n in enumerate(subject.names) if shares.interval[i, 0] > 0 and subject.exchangeable(n)]
-    lost = {name: subject.redealt(name, off).error for name in asked}
+    lost = {name: subject.redealt(name, lambda said, truth: -subject.scored(said, truth)).error for name in asked}
     idle = [name for name in asked if not shown(lost[name])]
     account = {name: {"value": one.value, "interval": one.interval} for name, one in lost.items()}
     if not idle:
