@@ -65,6 +65,14 @@ def claim(
         bool,
         typer.Option("--confirm", help="After a change of code: is what was recorded still what trainings say?"),
     ] = False,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            "--rehearse",
+            metavar="DRAWS",
+            help="Only look at planted claims, on so many draws that no check uses, untuned; nothing is recorded.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="For the evidence; beside the entries if not said."),
@@ -81,8 +89,10 @@ def claim(
         raise typer.BadParameter("it repeats no attempt and makes no other", param_hint="--confirm")
     if again and keep:
         raise typer.BadParameter("another attempt keeps nothing", param_hint="--keep")
+    if draws is not None and (only_confirm or again or keep or out is not None):
+        raise typer.BadParameter("it is no attempt, and nothing is recorded of it", param_hint="--rehearse")
 
-    from plait.catalogue import entry, evidence, runner
+    from plait.catalogue import entry, evidence, rehearsal, runner
     from plait.core.errors import PlaitError
 
     from . import show
@@ -96,7 +106,9 @@ def claim(
             screen.begin(asked)
             folder, told = out or evidence.EVIDENCE, screen.progress
             try:
-                if only_confirm:
+                if draws is not None:
+                    found.append(rehearsal.rehearse(asked, draws, progress=told))
+                elif only_confirm:
                     found.append(runner.confirm(asked, folder=folder, progress=told))
                 else:
                     how = {"replicate": replicate, "again": again, "keep": keep}
@@ -107,7 +119,8 @@ def claim(
                     raise
                 failed.append(asked)
                 screen.note(f"{asked}: {error}")
-    tables = show.confirmed(found) if only_confirm else show.claims(found)
+    shown = show.rehearsed if draws is not None else show.confirmed if only_confirm else show.claims
+    tables = shown(found)
     screen.show(found if every or len(names) > 1 else found[0], *tables)
     if failed:
         raise typer.Exit(1)

@@ -282,6 +282,21 @@ def claims(found: Sequence[Mapping[str, Any]]) -> Renderables:
     return [_table("Claims", ("name", "claim", "data", "verdict", "difference"), lines)]
 
 
+def rehearsed(found: Sequence[Mapping[str, Any]]) -> Renderables:
+    """Of `plait claim --rehearse`."""
+    lines = [
+        (account["name"], one["says"], *(_apart(one[part]) for part in ("on", "off", "more")))
+        for account in found
+        for one in account["claims"]
+    ]
+    return [_table("Rehearsed: method minus baseline", ("name", "claim", "condition on", "off", "more"), lines)]
+
+
+def _apart(found: Mapping[str, Any]) -> str:
+    value, low, high = (_signed(number) for number in (found["difference"], *found["interval"]))
+    return f"{value} [{low}, {high}]" + (f", {found['baseline']:.3g} without" if "baseline" in found else "")
+
+
 def _seen(claim: Mapping[str, Any] | None) -> tuple[str, str, str]:
     """-> data and regime, verdict with its reason, the difference with its interval and what could have been seen."""
     if claim is None:
