@@ -3,8 +3,7 @@ import json
 import numpy as np
 import pytest
 import yaml
-from grounded import SMALL
-from sound import SOUND
+from sound import EASY, HOPELESS, SOUND, compare, planted, training
 from typer.testing import CliRunner
 
 from plait.catalogue import entry as entries
@@ -13,30 +12,7 @@ from plait.catalogue.grounds import ground
 from plait.cli import app
 from plait.core.errors import RecipeError
 
-EASY = {"factors": {"rows": 120, "modalities": 2, "unique": 0, "noise": 0.3}}
-HOPELESS = {"factors": {"rows": 120, "modalities": 2, "unique": 0, "noise": 50.0}}
-PLANTED = {
-    "says": "It gains where it can.",
-    "kind": "planted",
-    "measure": "test/accuracy",
-    "data": EASY,
-    "without": HOPELESS,
-    "expect": "higher",
-}
-COMPARED = {
-    "says": "So it does on real rows.",
-    "kind": "compare",
-    "measure": "test/accuracy",
-    "data": "toy",
-    "expect": "higher",
-}
-
-
-def training(epochs, **more):
-    return {**SMALL, "training": {**SMALL["training"], "epochs": epochs, **more}}
-
-
-UNTRAINED = {"recipe": training(0), "baseline": training(0, batch=8)}
+UNTRAINED = {"recipe": training(0), "baseline": training(0, objectives={"supervised": {"weight": 2.0}})}
 """Two recipes that say the same of every row."""
 
 
@@ -52,10 +28,10 @@ def write(tmp_path, alone, monkeypatch):
 
 
 def test_what_learns_is_ahead_of_what_does_not_where_there_is_something_to_learn(write):
-    write(COMPARED, PLANTED, recipe=training(6), baseline=training(0))
+    write(compare(), planted(), recipe=training(6), baseline=training(0))
     found = rehearsal.rehearse("gate", 3)
     (claim,) = found["claims"]
-    assert (claim["says"], claim["measure"]) == (PLANTED["says"], "test/accuracy"), "planted claims alone"
+    assert (claim["says"], claim["measure"]) == (planted()["says"], "test/accuracy"), "planted claims alone"
     on, off = claim["on"], claim["off"]
     assert (on["data"], off["data"]) == (EASY, HOPELESS)
     assert on["difference"] > 0.3
@@ -67,7 +43,7 @@ def test_what_learns_is_ahead_of_what_does_not_where_there_is_something_to_learn
 
 def test_arms_that_differ_in_nothing_are_equal(write):
     """Both have the same draws and the same seeds."""
-    write(PLANTED, **UNTRAINED)
+    write(planted(), **UNTRAINED)
     (claim,) = rehearsal.rehearse("gate", 2)["claims"]
     for part in ("on", "off", "more"):
         assert claim[part]["difference"] == 0, part
@@ -83,7 +59,7 @@ def test_no_check_uses_its_draws(write, monkeypatch):
         return real(grounds, arm, settings, measure, tag, u, s)
 
     monkeypatch.setattr(rehearsal, "final", watched)
-    write(PLANTED, **UNTRAINED)
+    write(planted(), **UNTRAINED)
     rehearsal.rehearse("gate", 2)
     mine = {json.dumps(place.key()) for place in asked}
     assert len(mine) == 4, "two draws of either condition"
@@ -97,13 +73,13 @@ def test_no_check_uses_its_draws(write, monkeypatch):
 
 @pytest.mark.parametrize("draws", [0, 1, 21])
 def test_other_numbers_of_draws_are_refused(write, draws):
-    write(PLANTED, **UNTRAINED)
+    write(planted(), **UNTRAINED)
     with pytest.raises(RecipeError, match="2 to 20 draws"):
         rehearsal.rehearse("gate", draws)
 
 
 def test_without_a_planted_claim_there_is_nothing_to_rehearse(write):
-    write(COMPARED, **UNTRAINED)
+    write(compare(), **UNTRAINED)
     with pytest.raises(RecipeError, match="gate has no planted claim"):
         rehearsal.rehearse("gate", 2)
 
@@ -115,7 +91,7 @@ def test_measures_have_no_arms():
 
 def test_by_the_command_nothing_is_recorded(write, tmp_path, monkeypatch):
     monkeypatch.setattr("plait.catalogue.evidence.EVIDENCE", tmp_path / "evidence")
-    write(PLANTED, recipe=training(6), baseline=training(0))
+    write(planted(), recipe=training(6), baseline=training(0))
     found = CliRunner().invoke(app, ["claim", "gate", "--rehearse", "2", "--json"])
     assert found.exit_code == 0, found.output
     account = json.loads(found.stdout)
@@ -125,9 +101,9 @@ def test_by_the_command_nothing_is_recorded(write, tmp_path, monkeypatch):
     assert not (tmp_path / "evidence").exists()
 
 
-@pytest.mark.parametrize("other", ["--keep", "--again", "--confirm"])
+@pytest.mark.parametrize("other", [["--keep"], ["--again"], ["--confirm"], ["--out", "here"]])
 def test_a_rehearsal_is_no_attempt(other):
-    found = CliRunner().invoke(app, ["claim", "proxy_token", "--rehearse", "2", other])
+    found = CliRunner().invoke(app, ["claim", "proxy_token", "--rehearse", "2", *other])
     assert found.exit_code == 2
     assert "--rehearse" in found.output
 
@@ -136,7 +112,7 @@ def test_its_interval_is_students(write, monkeypatch):
     """By hand, of three differences."""
     values = iter([0.9, 0.8, 0.7, 0.5, 0.6, 0.5, *[0.5] * 6])
     monkeypatch.setattr(rehearsal, "run_all", lambda jobs: iter([[Said(next(values))] for _ in jobs]))
-    write(PLANTED, **UNTRAINED)
+    write(planted(), **UNTRAINED)
     (claim,) = rehearsal.rehearse("gate", 3)["claims"]
     gaps = np.array([0.4, 0.2, 0.2])
     half = 4.302653 * gaps.std(ddof=1) / np.sqrt(3)

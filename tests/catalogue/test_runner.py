@@ -6,7 +6,7 @@ import grounded
 import numpy as np
 import pytest
 import yaml
-from sound import SOUND
+from sound import EASY, HOPELESS, SOUND, compare, planted, training
 from typer.testing import CliRunner
 
 from plait.catalogue import check as checks
@@ -21,23 +21,8 @@ from plait.workflow.nested import Judged, Searched
 from plait.workflow.run import locked
 from plait.workflow.trials import Outcome
 
-EASY = {"factors": {"rows": 120, "modalities": 2, "unique": 0, "noise": 0.3}}
-HOPELESS = {"factors": {"rows": 120, "modalities": 2, "unique": 0, "noise": 50.0}}
 PROMISED = {"says", "kind", "data", "regime", "verdict", "reason", "difference", "interval", "resolution", "gates"}
 GATES = {"mechanism", "alive", "control", "trained", "headroom", "self_null", "strong", "leak"}
-
-
-def training(epochs, **more):
-    return {**grounded.SMALL, "training": {**grounded.SMALL["training"], "epochs": epochs}, **more}
-
-
-def planted(expect="higher", says="It gains where it can.", **more):
-    fixed = {"says": says, "kind": "planted", "measure": "test/accuracy", "data": EASY, "without": HOPELESS}
-    return {**fixed, "expect": expect, **more}
-
-
-def compare(expect="higher", says="It gains on real rows.", **more):
-    return {"says": says, "kind": "compare", "data": "toy", "measure": "test/accuracy", "expect": expect, **more}
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ are tuned, so data can be chosen in a minute, and are then judged on draws that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from plait.workflow.trials import run_all
 
 from . import entry as entries
 from . import verdict
-from .entry import Claim, Entry
+from .check import BOTH
+from .entry import Claim, Data, Entry
 from .grounds import DRAWS, ground
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -34,19 +34,19 @@ def rehearse(name: str, draws: int, *, progress: Progress = silent) -> dict[str,
     for another number of draws.
     """
     entry = entries.load(name)
-    planted = [claim for claim in entry.claims if claim.kind == "planted"]
+    planted = [at for at, claim in enumerate(entry.claims) if claim.kind == "planted"]
     if entry.measures or not planted:
         why = "trains no two arms" if entry.measures else "has no planted claim"
         raise RecipeError(f"{name} {why}, so there is nothing to rehearse.")
     if not FEWEST <= draws <= DRAWS:
         raise RecipeError(f"A rehearsal has {FEWEST} to {DRAWS} draws, not {draws}.")
-    return {"name": name, "draws": draws, "claims": [_rehearsed(entry, name, one, draws, progress) for one in planted]}
+    claims = [_rehearsed(entry, entry.claims[at], ("rehearsal", name, at), draws, progress) for at in planted]
+    return {"name": name, "draws": draws, "claims": claims}
 
 
-def _rehearsed(entry: Entry, name: str, claim: Claim, draws: int, progress: Progress) -> dict[str, Any]:
-    on = _values(entry, name, claim, claim.data, draws, progress)
+def _rehearsed(entry: Entry, claim: Claim, tag: tuple[Any, ...], draws: int, progress: Progress) -> dict[str, Any]:
     assert claim.without is not None
-    off = _values(entry, name, claim, claim.without, draws, progress)
+    on, off = (_values(entry, claim, data, tag, draws, progress) for data in (claim.data, claim.without))
     return {
         "says": claim.says,
         "measure": claim.measure,
@@ -56,13 +56,12 @@ def _rehearsed(entry: Entry, name: str, claim: Claim, draws: int, progress: Prog
     }
 
 
-def _values(entry: Entry, name: str, claim: Claim, data: Any, draws: int, progress: Progress) -> Array:
+def _values(entry: Entry, claim: Claim, data: Data, tag: tuple[Any, ...], draws: int, progress: Progress) -> Array:
     """[2, draws] the measure of the method and of the baseline."""
-    tag = ("rehearsal", name, entry.claims.index(claim))
     where = ground(data, tag)
     arms = [
         Arm(arm, resolve(where.grounds.schema, recipe, where.settings))
-        for arm, recipe in (("method", entry.recipe), ("baseline", entry.baseline))
+        for arm, recipe in zip(BOTH, (entry.recipe, entry.baseline), strict=True)
     ]
     jobs = [[final(where.grounds, arm, (), claim.measure, tag, u, 0)] for arm in arms for u in range(draws)]
     found = []
@@ -77,6 +76,6 @@ def _told(values: Array) -> dict[str, Any]:
     return {"method": float(method), "baseline": float(baseline), **_estimated(values[0] - values[1])}
 
 
-def _estimated(differences: Sequence[float] | Array) -> dict[str, Any]:
-    found = verdict.of_runs(np.asarray(differences))
+def _estimated(differences: Array) -> dict[str, Any]:
+    found = verdict.of_runs(differences)
     return {"difference": found.difference, "interval": list(found.interval)}

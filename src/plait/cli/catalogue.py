@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -101,25 +103,25 @@ def claim(
         names = entry.names() if every else list(dict.fromkeys(name or ()))
         for asked in names:
             entry.load(asked)
+        folder = out or evidence.EVIDENCE
+        ask: Callable[..., dict[str, Any]]
+        if draws is not None:
+            ask, shown = partial(rehearsal.rehearse, draws=draws), show.rehearsed
+        elif only_confirm:
+            ask, shown = partial(runner.confirm, folder=folder), show.confirmed
+        else:
+            ask, shown = partial(runner.claim, folder=folder, replicate=replicate, again=again, keep=keep), show.claims
         found, failed = [], []
         for asked in names:
             screen.begin(asked)
-            folder, told = out or evidence.EVIDENCE, screen.progress
             try:
-                if draws is not None:
-                    found.append(rehearsal.rehearse(asked, draws, progress=told))
-                elif only_confirm:
-                    found.append(runner.confirm(asked, folder=folder, progress=told))
-                else:
-                    how = {"replicate": replicate, "again": again, "keep": keep}
-                    found.append(runner.claim(asked, folder=folder, **how, progress=told))
+                found.append(ask(asked, progress=screen.progress))
             except PlaitError as error:
                 # The others may have what this one lacks.
                 if len(names) == 1:
                     raise
                 failed.append(asked)
                 screen.note(f"{asked}: {error}")
-    shown = show.rehearsed if draws is not None else show.confirmed if only_confirm else show.claims
     tables = shown(found)
     screen.show(found if every or len(names) > 1 else found[0], *tables)
     if failed:
