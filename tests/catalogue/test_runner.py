@@ -141,6 +141,55 @@ def test_a_gain_that_does_not_depend_on_the_condition_does_not_hold(check, weak_
     assert account["claims"][0]["more"]["difference"] == 0
 
 
+@pytest.fixture
+def twice(monkeypatch):
+    """A claim that gains, and more where its condition is off.  -> how often arms were searched."""
+    monkeypatch.setattr(grounds, "DRAWS", 7)
+    inner, searched = checks.judge, []
+
+    def counted(grounds, arms, measure, *, settings, **how):
+        if settings is None:
+            searched.append(arms)
+        return inner(grounds, arms, measure, settings=settings, **how)
+
+    monkeypatch.setattr(checks, "judge", counted)
+    return searched
+
+
+HARDER = {"factors": {**EASY["factors"], "noise": 1.0}}
+
+
+def test_what_gains_more_without_its_condition_is_contradicted_once_searched_there_too(check, weak_panel, twice):
+    record = check(planted(data=HARDER, without=EASY))["claims"][0]
+    assert (record["verdict"], record["interval"][0] > 0) == ("contradicted", True)
+    assert len(twice) == 2
+    # One trial of each arm, so the search finds what there was.
+    assert record["more_searched"] == record["more"]
+    assert record["without_searched"]["interval"] == record["without"]["interval"]
+    assert record["more"]["interval"][1] < 0
+
+
+def test_a_claim_is_not_contradicted_by_settings_that_suit_one_arm_better(check, weak_panel, twice, monkeypatch):
+    """Where the condition is off, its own search makes the baseline as good as the method."""
+    counted = checks.judge
+
+    def helped(grounds, arms, measure, *, settings, **how):
+        if settings is None and twice:
+            arms = [arms[0], replace(arms[0], name="baseline", seeds=arms[1].seeds)]
+        return counted(grounds, arms, measure, settings=settings, **how)
+
+    monkeypatch.setattr(checks, "judge", helped)
+    record = check(planted(data=HARDER, without=EASY))["claims"][0]
+    assert (record["verdict"], record["reason"]) == ("unclear", "settings")
+    assert record["without_searched"]["difference"] == 0
+    assert record["more"]["interval"][1] < 0 < record["more_searched"]["interval"][0]
+
+
+def test_what_is_not_contradicted_is_not_searched_where_its_condition_is_off(check, weak_panel, twice):
+    assert word(check(planted())) == ("holds", "")
+    assert len(twice) == 1
+
+
 def test_a_method_that_loses_is_not_contradicted_without_a_control(check, weak_panel, monkeypatch):
     monkeypatch.setattr(grounds, "DRAWS", 7)
     hard = {"factors": {**EASY["factors"], "noise": 1.0}}

@@ -100,8 +100,7 @@ def check(
     if claim.kind == "time":
         return Checked(recorded(claim, attempt, "informative", "", _timed(entry, claim, tag), {}, began))
     arms, off = _both(entry, claim, tag, progress)
-    found, gaps = arms.difference(*BOTH)
-    word, reason, parts = _word(claim, arms, found, gaps, off)
+    found, word, reason, parts = _word(entry, claim, arms, off, tag, progress)
     if isinstance(claim.expect, AtLeast):
         parts["level"] = list(arms.level("method").interval)
     if claim.kind == "planted":
@@ -141,16 +140,10 @@ def replicated(entry: Entry, name: str, at: int, attempt: int, progress: Progres
     claim = entry.claims[at]
     if claim.replicate is not None:
         claim = claim.model_copy(update={"data": claim.replicate})
-    arms, off = _both(entry, claim, (name, at, attempt), progress)
-    found, gaps = arms.difference(*BOTH)
-    word, reason, _ = _word(claim, arms, found, gaps, off)
-    return {
-        "data": claim.data,
-        "verdict": word,
-        "reason": reason,
-        "difference": found.difference,
-        "interval": list(found.interval),
-    }
+    tag = (name, at, attempt)
+    arms, off = _both(entry, claim, tag, progress)
+    found, word, reason, _ = _word(entry, claim, arms, off, tag, progress)
+    return {"data": claim.data, "verdict": word, "reason": reason, **found.account()}
 
 
 def confirmed(
@@ -238,16 +231,27 @@ def _set_up(entry: Entry, data: Data, tag: Tag) -> tuple[Ground, list[Arm]]:
     return where, [method, baseline]
 
 
-def _word(claim: Claim, arms: Arms, found: Estimate, gaps: Array, off: Arms | None) -> tuple[Word, str, dict[str, Any]]:
-    """-> verdict, reason, what a planted claim's second part found."""
+def _word(
+    entry: Entry, claim: Claim, arms: Arms, off: Arms | None, tag: Tag, progress: Progress
+) -> tuple[Estimate, Word, str, dict[str, Any]]:
+    """-> the difference, verdict, reason, what a planted claim's second part found."""
+    found, gaps = arms.difference(*BOTH)
     if isinstance(claim.expect, AtLeast):
-        return (*verdict.reaches(arms.level("method"), claim.expect.at_least), {})
+        return found, *verdict.reaches(arms.level("method"), claim.expect.at_least), {}
     if off is None:
-        return (*verdict.judge(found, claim.expect, margin_of(claim)), {})
+        return found, *verdict.judge(found, claim.expect, margin_of(claim)), {}
     other, others = off.difference(*BOTH)
     word, reason, more = both_parts(claim, found, verdict.of_runs(gaps - others))
-    without = {"data": claim.without, "difference": other.difference, "interval": list(other.interval)}
-    return word, reason, {"without": without, "more": more}
+    parts = {"without": {"data": claim.without, **other.account()}, "more": more}
+    if word == "contradicted" and gains(claim, found):
+        # Settings found where the condition is on may suit one arm better where it is off.
+        assert claim.without is not None
+        own, others = _arms(entry, claim, claim.without, tag, progress).difference(*BOTH)
+        searched, _, more = both_parts(claim, found, verdict.of_runs(gaps - others))
+        parts |= {"without_searched": own.account(), "more_searched": more}
+        if searched != "contradicted":
+            word, reason = "unclear", "settings"
+    return found, word, reason, parts
 
 
 def _gates(

@@ -75,8 +75,8 @@ class Contrast:
     resolution: float
 
     def account(self) -> dict[str, Any]:
-        said = {"a": self.a, "b": self.b, "difference": self.found.difference, "interval": self.found.interval}
-        return said | {"p": self.found.p, "p_corrected": self.p_corrected, "resolution": self.resolution}
+        corrected = {"p": self.found.p, "p_corrected": self.p_corrected, "resolution": self.resolution}
+        return {"a": self.a, "b": self.b, **self.found.account(), **corrected}
 
 
 @dataclass(frozen=True)

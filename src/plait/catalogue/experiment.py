@@ -62,8 +62,7 @@ def again(entry: Entry, name: str, at: int, attempt: int, progress: Progress = s
     claim = entry.claims[at]
     found, _, off = _found(claim, (name, at, attempt), progress)
     word, reason, _ = _word(claim, found, off)
-    told = {"data": claim.data, "verdict": word, "reason": reason, "difference": found.difference}
-    return {**told, "interval": list(found.interval)}
+    return {"data": claim.data, "verdict": word, "reason": reason, **found.account()}
 
 
 def confirmed(entry: Entry, name: str, at: int, record: Mapping[str, Any], kept: Mapping[str, Array]) -> bool:

@@ -49,7 +49,7 @@ def both_parts(claim: Claim, found: Estimate, more: Estimate) -> tuple[Word, str
     assert not isinstance(claim.expect, AtLeast)
     margin = margin_of(claim)
     (word, reason), (second, why) = (verdict.judge(part, claim.expect, margin) for part in (found, more))
-    record = {"difference": more.difference, "interval": list(more.interval), "verdict": second}
+    record = {**more.account(), "verdict": second}
     both = verdict.together([word, second])
     return both, "" if both != "unclear" else reason or f"{why} against where its condition is off", record
 
@@ -68,8 +68,7 @@ def recorded(
         "expect": claim.expect if isinstance(claim.expect, str) else f"at least {claim.expect.at_least}",
         "verdict": word,
         "reason": reason,
-        "difference": found.difference,
-        "interval": list(found.interval),
+        **found.account(),
         "resolution": found.seen_from(),
         "gates": checked,
         "attempt": attempt,

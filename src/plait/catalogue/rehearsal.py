@@ -52,7 +52,7 @@ def _rehearsed(entry: Entry, claim: Claim, tag: tuple[Any, ...], draws: int, pro
         "measure": claim.measure,
         "on": {"data": claim.data, **_told(on)},
         "off": {"data": claim.without, **_told(off)},
-        "more": _estimated(on[0] - on[1] - (off[0] - off[1])),
+        "more": verdict.of_runs(on[0] - on[1] - (off[0] - off[1])).account(),
     }
 
 
@@ -73,9 +73,5 @@ def _values(entry: Entry, claim: Claim, data: Data, tag: tuple[Any, ...], draws:
 
 def _told(values: Array) -> dict[str, Any]:
     method, baseline = values.mean(1)
-    return {"method": float(method), "baseline": float(baseline), **_estimated(values[0] - values[1])}
-
-
-def _estimated(differences: Array) -> dict[str, Any]:
-    found = verdict.of_runs(differences)
-    return {"difference": found.difference, "interval": list(found.interval)}
+    found = verdict.of_runs(values[0] - values[1])
+    return {"method": float(method), "baseline": float(baseline), **found.account()}

@@ -60,6 +60,10 @@ class Estimate:
         critical = stdtrit(self.df, 1 - 0.025 / tests)
         return float(nctdtrinc(self.df, 1 - FOUND, critical)) * self.se
 
+    def account(self) -> dict[str, Any]:
+        """What a record has of it."""
+        return {"difference": self.difference, "interval": list(self.interval)}
+
     @property
     def p(self) -> float:
         """Two-sided, of `there is no difference`."""

@@ -291,8 +291,10 @@ RICH: dict[str, Any] = {
     "pairs": 1,
     "synergy": 1,
     "corrupted": [0.2, 0.0, 0.1],
+    "corrupted_at_test": [0.5, 0.0, 0.0],
     "missing": [0, 0.3, 0.2],
     "pattern": "mar",
+    "reversed_at_test": True,
     "label_noise": 0.2,
     "labelled": 0.7,
     "mispaired": 0.2,
@@ -305,7 +307,9 @@ RICH: dict[str, Any] = {
 """Everything at once."""
 NEUTRAL: dict[str, list[Any]] = {
     "corrupted": [0.0, [0, 0, 0]],
+    "corrupted_at_test": [None, [0.2, 0.0, 0.1]],
     "missing": [0.0, [0, 0, 0]],
+    "reversed_at_test": [False],
     "label_noise": [0.0],
     "labelled": [1.0],
     "mispaired": [0.0],
@@ -317,6 +321,7 @@ NEUTRAL: dict[str, list[Any]] = {
 }
 TOUCHES = {
     "corrupted": {"a", "c", "corrupted_a", "corrupted_c"},
+    "corrupted_at_test": {"a", "corrupted_a"},
     "missing": {"b", "c"},
     "label_noise": {"shared", "pairs", "unique", "synergy"},
     "labelled": {"shared", "pairs", "unique", "synergy"},
@@ -350,7 +355,8 @@ def test_a_knob_changes_only_what_it_is_about(knob: str) -> None:
     everywhere = knob in ("corrupted", "missing")
     for name in TOUCHES[knob]:
         same = [x == y for x, y in zip(whole.column(name).to_pylist(), changed.column(name).to_pylist(), strict=True)]
-        assert np.array(same)[~test if knob in ("shift", "absent_at_test") else test].all() != everywhere, name
+        only_test = knob in ("shift", "absent_at_test", "corrupted_at_test")
+        assert np.array(same)[~test if only_test else test].all() != everywhere, name
 
 
 def test_seeds_and_more_of_a_fault() -> None:
@@ -430,6 +436,32 @@ def test_mnar_depends_on_the_cell_itself(whole: Table) -> None:
         for other in set("abc") - {name}:
             assert related(absent[name], column(whole, f"{other}_0")) < 4.5
             assert within(groups, absent[name], column(whole, "shared_0")) < 4.5
+
+
+@pytest.mark.parametrize(("pattern", "by"), [("mar", "a"), ("mnar", "b")])
+def test_a_pattern_is_reversed_in_test_rows_alone(pattern: str, by: str, whole: Table) -> None:
+    missing = [0.0, 0.3, 0.3]
+    before, after = (absences(missing=missing, pattern=pattern, reversed_at_test=so)["b"] for so in (False, True))
+    test, told = column(whole, "split") == "test", score(whole, by)
+    np.testing.assert_array_equal(before[~test], after[~test])
+    assert apart(after[test].mean(), 0.3, int(test.sum())) < 4
+    learned, judged, turned = (
+        float(np.corrcoef(absent[rows], told[rows])[0, 1])
+        for absent, rows in ((before, ~test), (before, test), (after, test))
+    )
+    assert judged == pytest.approx(learned, abs=0.05)
+    assert turned == pytest.approx(-learned, abs=0.05)
+    assert learned > 0.3
+
+
+def test_cells_are_drowned_in_test_rows_as_often_as_is_said() -> None:
+    table = factors(rows=MANY, corrupted=[0.0, 0.5], corrupted_at_test=[0.3, 0.0])
+    test, clean = column(table, "split") == "test", factors(rows=MANY)
+    for name, learned, judged in (("a", 0.0, 0.3), ("b", 0.5, 0.0)):
+        drowned = column(table, f"corrupted_{name}")
+        assert apart(drowned[~test].mean(), learned, int((~test).sum())) < 4
+        assert apart(drowned[test].mean(), judged, int(test.sum())) < 4
+        np.testing.assert_array_equal(drowned, (cells(table, name) != cells(clean, name)).any(1))
 
 
 @pytest.mark.parametrize("pattern", ["mcar", "mar", "mnar"])
@@ -594,6 +626,8 @@ def test_it_is_fetched_like_the_others(tmp_path: Path) -> None:
         ({"absent_at_test": ["a", "b"]}, "it leaves some of the modalities"),
         ({"width": 1}, "width 1 is less than the 2 bits"),
         ({"pattern": "nmar"}, "'mcar', 'mar' or 'mnar'"),
+        ({"missing": 0.3, "reversed_at_test": True}, "reversed_at_test needs a pattern that depends on something"),
+        ({"corrupted_at_test": [0.1, 0.2, 0.3]}, "corrupted_at_test has 3 values for 2 modalities"),
     ],
 )
 def test_wrong_knobs_are_named(knobs: dict[str, Any], said: str) -> None:

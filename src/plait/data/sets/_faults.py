@@ -35,6 +35,9 @@ class Faults(BaseModel):
     """Share of absent cells.  A row may have none left."""
     pattern: Pattern = "mcar"
     """What absence depends on: nothing; the cell of the first modality, which is then never absent; the cell itself."""
+    reversed_at_test: bool = False
+    """Whether what makes a cell likely to be absent in train and validation rows makes it likely to be there in test
+    rows."""
     label_noise: Rate = 0.0
     """Share of labels that are another class."""
     labelled: Rate = 1.0
@@ -76,6 +79,8 @@ class Faults(BaseModel):
             )
         if self.mispaired and len(self.names) == 1:
             raise ValueError("mispaired needs two modalities")
+        if self.reversed_at_test and self.pattern == "mcar":
+            raise ValueError("reversed_at_test needs a pattern that depends on something: mar or mnar")
         if self.pattern == "mar" and isinstance(self.missing, tuple) and self.missing[0]:
             raise ValueError(
                 "missing is more than 0 for the first modality, which is never absent where pattern is mar"
@@ -141,21 +146,23 @@ def sources(knobs: Faults, among: Array, stream: Stream) -> tuple[Array, Array]:
     return source, have
 
 
-def absent(
-    have: Array, rates: Mapping[str, float], pattern: Pattern, scores: Mapping[str, Array], stream: Stream
-) -> Array:
-    """Which cells are absent, of those that there are.  have: bool [N, M]; scores: a number for each cell, [N] each.
+def absent(have: Array, knobs: Faults, learned: Array, scores: Mapping[str, Array], stream: Stream) -> Array:
+    """Which cells are absent, of those that there are.  have: bool [N, M]; learned: bool [N], the rows that are not for
+    test; scores: a number for each cell, [N] each.
 
     mcar: a cell is absent with the modality's rate r.  mar, mnar: with u^((1 - r) / r), which is r on average, u being
-    the rank from 0 to 1 of the first modality's cell (which is never absent) or of the cell itself.
+    the rank from 0 to 1 of the first modality's cell (which is never absent) or of the cell itself; test rows that are
+    reversed take 1 - u.
     """
     gone = np.zeros_like(have)
-    names = list(rates)
+    rates, pattern = knobs.each("missing"), knobs.pattern
+    names, turned = list(rates), ~learned & knobs.reversed_at_test
     for place, (name, rate) in enumerate(rates.items()):
         chance = np.full(len(have), rate)
         if rate and pattern != "mcar":
             by = names[0] if pattern == "mar" else name
             ranks = (scores[by].argsort().argsort() + 0.5) / len(have)
+            ranks = np.where(turned, 1 - ranks, ranks)
             # Where a source lacks the modality nothing observed is left to depend on.
             chance = np.where(have[:, names.index(by)], ranks ** ((1 - rate) / rate), rate)
         if pattern == "mar" and place == 0:

@@ -18,7 +18,8 @@ What stands in the table, and the truth beside it, in columns that the schema ig
     source             which source it is from      corrupted_a     whether that cell is drowned in noise
 
 Rows are 60 % train, 15 % validation, 25 % test.  Wrong labels, wrong pairs, absent labels, single cells and sources are
-faults of collecting, and only in train and validation rows; the shift is only in test rows; the rest is everywhere.
+faults of collecting, and only in train and validation rows; the shift, and what is said to be so at test, is only in
+test rows; the rest is everywhere.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ class Knobs(Faults):
     """Deviation of each number of a cell."""
     corrupted: Rate | tuple[Rate, ...] = 0.0
     """Share of cells under noise of deviation `DROWNED`."""
+    corrupted_at_test: Rate | tuple[Rate, ...] | None = None
+    """The share in test rows; None: as in the others."""
     shift: float | tuple[float, ...] = 0.0
     """How far all bits' projections are moved in test rows, each up or down."""
     tokens: Count | None = None
@@ -192,6 +195,7 @@ def _made(knobs: Knobs) -> tuple[pa.Table, Schema]:
     carried, asked = knobs.bits(), knobs.asked()
     told = [bit for bits in (*carried.values(), *asked.values()) for bit in bits.values()]
     coins = {coin: stream("coin", coin).random(size) < 0.5 for coin in frozenset().union(*told)}
+    at_test = knobs.each("corrupted" if knobs.corrupted_at_test is None else "corrupted_at_test")
     cells: dict[str, Array] = {}
     axes: dict[str, Array] = {}
     corrupted: dict[str, Array] = {}
@@ -199,14 +203,15 @@ def _made(knobs: Knobs) -> tuple[pa.Table, Schema]:
         bits = [parity(bit, coins) for bit in carried[name].values()]
         axes[name] = directions(stream("directions", name), max(len(bits), 1), knobs.width)
         cells[name] = _cells(knobs, name, bits, axes[name], stream)
-        corrupted[name] = stream("corrupted", name).random(size) < knobs.each("corrupted")[name]
+        rate = np.where(learned, knobs.each("corrupted")[name], at_test[name])
+        corrupted[name] = stream("corrupted", name).random(size) < rate
         noise = np.asarray(stream("drowned", name).normal(size=cells[name].shape))
         cells[name][corrupted[name]] += DROWNED * noise[corrupted[name]]
     foreign, origin = mispair(names, learned, knobs.mispaired, stream)
     cells = {name: values[origin[name]] for name, values in cells.items()}
     source, have = sources(knobs, learned, stream)
     scores = {name: (cells[name].sum(1) * axes[name].sum(0)).sum(1) for name in names}
-    have &= ~absent(have, knobs.each("missing"), knobs.pattern, scores, stream)
+    have &= ~absent(have, knobs, learned, scores, stream)
     for name, by in knobs.each("shift").items():
         signs = stream("shift", name).choice([-1.0, 1.0], len(axes[name]))
         cells[name][parts == "test"] += by * (signs[:, None] * axes[name]).sum(0)

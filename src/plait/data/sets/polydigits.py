@@ -151,7 +151,7 @@ def _made(knobs: Knobs) -> tuple[pa.Table, Schema]:
     if knobs.name:
         scores[NAME] = meant[origin[NAME]] * 1.0
     source, have = sources(knobs, learned, stream)
-    have &= ~absent(have, knobs.each("missing"), knobs.pattern, scores, stream)
+    have &= ~absent(have, knobs, learned, scores, stream)
 
     unlabelled = learned & (stream("labelled").random(size) >= knobs.labelled)
     said = relabel(meant, 10, learned & ~poisoned, knobs.label_noise, stream)
