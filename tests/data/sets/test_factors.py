@@ -293,6 +293,7 @@ RICH: dict[str, Any] = {
     "corrupted": [0.2, 0.0, 0.1],
     "corrupted_at_test": [0.5, 0.0, 0.0],
     "missing": [0, 0.3, 0.2],
+    "missing_at_test": [0, 0.6, 0.0],
     "pattern": "mar",
     "reversed_at_test": True,
     "label_noise": 0.2,
@@ -309,6 +310,7 @@ NEUTRAL: dict[str, list[Any]] = {
     "corrupted": [0.0, [0, 0, 0]],
     "corrupted_at_test": [None, [0.2, 0.0, 0.1]],
     "missing": [0.0, [0, 0, 0]],
+    "missing_at_test": [None, [0, 0.3, 0.2]],
     "reversed_at_test": [False],
     "label_noise": [0.0],
     "labelled": [1.0],
@@ -323,6 +325,7 @@ TOUCHES = {
     "corrupted": {"a", "c", "corrupted_a", "corrupted_c"},
     "corrupted_at_test": {"a", "corrupted_a"},
     "missing": {"b", "c"},
+    "missing_at_test": {"b"},
     "label_noise": {"shared", "pairs", "unique", "synergy"},
     "labelled": {"shared", "pairs", "unique", "synergy"},
     "mispaired": {"a", "b", "c", "mispaired"},
@@ -355,7 +358,7 @@ def test_a_knob_changes_only_what_it_is_about(knob: str) -> None:
     everywhere = knob in ("corrupted", "missing")
     for name in TOUCHES[knob]:
         same = [x == y for x, y in zip(whole.column(name).to_pylist(), changed.column(name).to_pylist(), strict=True)]
-        only_test = knob in ("shift", "absent_at_test", "corrupted_at_test")
+        only_test = knob == "shift" or knob.endswith("_at_test")
         assert np.array(same)[~test if only_test else test].all() != everywhere, name
 
 
@@ -452,6 +455,18 @@ def test_a_pattern_is_reversed_in_test_rows_alone(pattern: str, by: str, whole: 
     assert judged == pytest.approx(learned, abs=0.05)
     assert turned == pytest.approx(-learned, abs=0.05)
     assert learned > 0.3
+
+
+@pytest.mark.parametrize("pattern", ["mcar", "mar", "mnar"])
+def test_cells_are_missing_in_test_rows_as_often_as_is_said(pattern: str, whole: Table) -> None:
+    absent = absences(missing=[0.0, 0.0, 0.5], missing_at_test=[0.0, 0.4, 0.0], pattern=pattern)
+    test = column(whole, "split") == "test"
+    for name, learned, judged in (("a", 0.0, 0.0), ("b", 0.0, 0.4), ("c", 0.5, 0.0)):
+        assert apart(absent[name][~test].mean(), learned, int((~test).sum())) < 4
+        assert apart(absent[name][test].mean(), judged, int(test.sum())) < 4
+    told = {"mcar": None, "mar": "a", "mnar": "b"}[pattern]
+    if told is not None:
+        assert related(absent["b"][test], score(whole, told)[test]) > 10
 
 
 def test_cells_are_drowned_in_test_rows_as_often_as_is_said() -> None:
@@ -615,6 +630,7 @@ def test_it_is_fetched_like_the_others(tmp_path: Path) -> None:
         ({"missing": 1.3}, "factors.missing"),
         ({"missing": [0.1, 0.2, 0.3]}, "missing has 3 values for 2 modalities"),
         ({"missing": [0.1, 0.2], "pattern": "mar"}, "missing is more than 0 for the first modality"),
+        ({"missing_at_test": [0.1, 0.2], "pattern": "mar"}, "missing_at_test is more than 0 for the first modality"),
         ({"target": "synergy"}, "asks for bits that there are none of"),
         ({"shared": 0, "unique": 0}, "asks for bits that there are none of"),
         ({"modalities": 9}, "2\\^10 classes in 'y', more than 256"),

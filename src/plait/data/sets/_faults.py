@@ -33,6 +33,8 @@ class Faults(BaseModel):
     modalities: Annotated[int, Field(ge=1, le=len(NAMES))] = 2
     missing: Rate | tuple[Rate, ...] = 0.0
     """Share of absent cells.  A row may have none left."""
+    missing_at_test: Rate | tuple[Rate, ...] | None = None
+    """The share in test rows; None: as in the others."""
     pattern: Pattern = "mcar"
     """What absence depends on: nothing; the cell of the first modality, which is then never absent; the cell itself."""
     reversed_at_test: bool = False
@@ -81,10 +83,12 @@ class Faults(BaseModel):
             raise ValueError("mispaired needs two modalities")
         if self.reversed_at_test and self.pattern == "mcar":
             raise ValueError("reversed_at_test needs a pattern that depends on something: mar or mnar")
-        if self.pattern == "mar" and isinstance(self.missing, tuple) and self.missing[0]:
-            raise ValueError(
-                "missing is more than 0 for the first modality, which is never absent where pattern is mar"
-            )
+        for knob in ("missing", "missing_at_test"):
+            given = getattr(self, knob)
+            if self.pattern == "mar" and isinstance(given, tuple) and given[0]:
+                raise ValueError(
+                    f"{knob} is more than 0 for the first modality, which is never absent where pattern is mar"
+                )
         return self
 
 
@@ -156,15 +160,17 @@ def absent(have: Array, knobs: Faults, learned: Array, scores: Mapping[str, Arra
     """
     gone = np.zeros_like(have)
     rates, pattern = knobs.each("missing"), knobs.pattern
+    at_test = rates if knobs.missing_at_test is None else knobs.each("missing_at_test")
     names, turned = list(rates), ~learned & knobs.reversed_at_test
-    for place, (name, rate) in enumerate(rates.items()):
-        chance = np.full(len(have), rate)
-        if rate and pattern != "mcar":
+    for place, name in enumerate(names):
+        chance = rate = np.where(learned, rates[name], at_test[name])
+        if rate.any() and pattern != "mcar":
             by = names[0] if pattern == "mar" else name
             ranks = (scores[by].argsort().argsort() + 0.5) / len(have)
             ranks = np.where(turned, 1 - ranks, ranks)
             # Where a source lacks the modality nothing observed is left to depend on.
-            chance = np.where(have[:, names.index(by)], ranks ** ((1 - rate) / rate), rate)
+            power = np.divide(1 - rate, rate, out=np.full(len(have), np.inf), where=rate > 0)
+            chance = np.where(have[:, names.index(by)], ranks**power, rate)
         if pattern == "mar" and place == 0:
             chance = np.zeros(len(have))
         gone[:, place] = have[:, place] & (stream("missing", name).random(len(have)) < chance)
