@@ -338,9 +338,24 @@ def test_a_target_of_a_given_schema_stays_one_where_it_is_said_to_be_a_number():
     assert any("stars" in modality.columns for modality in learned.modalities.values())
 
 
+def test_a_column_without_a_number_is_none():
+    with pytest.raises(SchemaError, match="'town' cannot be a number: none of its cells is one, such as 'Rome'"):
+        read({"town": [None, "Rome", "Pisa"]}, kinds={"town": "number"})
+    with pytest.raises(SchemaError, match=r"'v' holds .*list.*, which cannot be number"):
+        read({"v": [[1.0, 2.0], [3.0, 4.0]]}, kinds={"v": "number"})
+    for some in (["Rome", "3", ""], ["Rome", "2024-05-17", ""], ["", None, " "]):
+        found = read({"town": some}, kinds={"town": "number"}).schema
+        assert found.modalities["tabular"].columns == ("town",)
+        assert not found.modalities["tabular"].categories
+
+
 def test_what_a_target_cannot_be_is_said():
     with pytest.raises(SchemaError, match="'stars' is a target, which can be number, category, class, multi_label"):
         read(STARS, target="stars", kinds={"stars": "text"})
+    with pytest.raises(SchemaError, match=r"and not 'nubmer'\. Did you mean 'number'\?"):
+        read(STARS, target="stars", kinds={"stars": "nubmer"})
+    with pytest.raises(SchemaError, match="'town' cannot be a number: none of its cells is one, such as 'Rome'"):
+        read({**STARS, "town": ["", "Rome"] * 20}, target="town", kinds={"town": "number"})
     with pytest.raises(SchemaError, match="belongs to a time and its event"):
         read({**STARS, "seen": [0, 1] * 20}, target="heft,seen", kinds={"seen": "category"})
     with pytest.raises(SchemaError, match="holds lists of text"):

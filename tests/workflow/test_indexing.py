@@ -5,6 +5,7 @@ import pytest
 from made import columns, quick
 
 from plait.core.errors import DataError, MissingExtra, RunError
+from plait.data.read import read
 from plait.workflow import rows as rows_module
 from plait.workflow.indexing import EMBEDDINGS, index
 from plait.workflow.rows import ROWS, Rows
@@ -43,6 +44,26 @@ def test_indexed_again_a_run_finds_the_same(run):
     }
     assert search(run, QUERY, k=50) == hits
     assert pq.read_table(run / ROWS).equals(pq.read_table(pa.BufferReader(before[ROWS])))
+
+
+def test_rows_are_known_by_their_dates_as_dates():
+    said = [
+        "2024-05-17",
+        "1899-12-31T23:30:00+01:00",
+        "2024-05-17 10:30:05.4",
+        None,
+        "2024-05-17T00:00:00",
+        "0001-01-01T00:00+02:00",
+    ]
+    made = read({"day": said, "size": [1.5, 2.25, None, 3.0, 4.0, None]})
+    assert rows_module.short(made, "tabular").to_pylist() == [
+        "day 2024-05-17, size 1.5",
+        "day 1899-12-31 22:30:00, size 2.25",
+        "day 2024-05-17 10:30:05",
+        "size 3",
+        "day 2024-05-17, size 4",
+        "day -6.21356e+10 seconds after 1970",
+    ]
 
 
 def test_other_rows_take_the_place_of_the_runs_own(run, tmp_path):

@@ -36,6 +36,9 @@ FEW = 20
 MANY = 50
 """Rows from which on a text that mostly says something else in each is no class."""
 
+ANY = 1e-9
+"""A share that a single cell has."""
+
 IMAGES = {"png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "svg"}
 SOUNDS = {"wav", "ogg", "flac", "mp3", "oga", "opus"}
 ARRAYS = {"npy", "json", "csv"}
@@ -164,8 +167,8 @@ def _told(parts: tuple[str, ...], kinds: dict[str, str]) -> TargetKind | None:
             )
         if kind not in TARGETED:
             raise SchemaError(
-                f"Column {column!r} is a target, which can be {', '.join(TARGETED)}, and not {kind!r}. Name another "
-                "target to learn from it."
+                f"Column {column!r} is a target, which can be {', '.join(TARGETED)}, and not {kind!r}. "
+                + ("Name another target to learn from it." if kind in ROLES else nearest(kind, TARGETED).strip())
             )
         return TARGETED[kind]
     return None
@@ -239,6 +242,7 @@ def infer_target(
             f"Column {names[0]!r} holds {type}, which cannot be a target; expected text, numbers or lists of text."
         )
     if kind == "number":
+        _has_numbers(names[0], values)
         return Target(kind="number", columns=tuple(names))
     if kind == "multi_label":
         labels = {label for value in values.to_pylist() for label in labels_of(value) or ()}
@@ -322,10 +326,12 @@ def _as_asked(name: str, column: pa.ChunkedArray, rows: list[int], files: Files,
     if asked in ("tabular", "number", "category"):
         numeric = is_number(column.type) or pa.types.is_null(column.type) or pa.types.is_timestamp(column.type)
         numeric = numeric or pa.types.is_date(column.type)
-        if asked == "number" or (asked == "tabular" and (numeric or _reads_as_numbers(column))):
-            return _Found("tabular")
         if _cells.is_list(column.type) or pa.types.is_struct(column.type) or _cells.is_binary(column.type):
             raise SchemaError(f"Column {name!r} holds {column.type}, which cannot be {asked}.")
+        if asked == "number" and not are_dates(column, ANY):
+            _has_numbers(name, column)
+        if asked == "number" or (asked == "tabular" and (numeric or _reads_as_numbers(column))):
+            return _Found("tabular")
         return _Found("tabular", categories=_categories(column))
     if asked in ("image", "audio", "text"):
         if _cells.is_list(column.type) or is_number(column.type):
@@ -529,6 +535,13 @@ def _reads_as_numbers(column: pa.ChunkedArray) -> bool:
 def _mostly_numbers(column: pa.ChunkedArray) -> bool:
     """Text of which at least 95 % of what is filled in are numbers: the rest are bad cells, not another kind."""
     return _cells.is_text(column.type) and _share_of_numbers(column) >= ENOUGH
+
+
+def _has_numbers(name: str, column: pa.ChunkedArray) -> None:
+    """SchemaError if what is filled in of a column of text is never a number."""
+    said = next((value for value in column.to_pylist() if isinstance(value, str) and value.strip()), None)
+    if said is not None and not _share_of_numbers(column):
+        raise SchemaError(f"Column {name!r} cannot be a number: none of its cells is one, such as {said[:40]!r}.")
 
 
 def _share_of_numbers(column: pa.ChunkedArray) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,22 @@ def short(table: Table, name: str) -> pa.Array:
 
 
 def _values(spec: Modality, cell: list[float | str | None]) -> str:
-    known = [(name, value) for name, value in zip(spec.columns, cell, strict=True) if value is not None]
-    return ", ".join(f"{name} {value if isinstance(value, str) else f'{value:g}'}" for name, value in known)[:LONGEST]
+    said = []
+    for name, value in zip(spec.columns, cell, strict=True):
+        if isinstance(value, float):
+            value = _date(value) if name in spec.dates else f"{value:g}"
+        if value is not None:
+            said.append(f"{name} {value}")
+    return ", ".join(said)[:LONGEST]
+
+
+def _date(seconds: float) -> str:
+    """Of a date as tables have it, to the second and in UTC; without a time of day where it is midnight."""
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=round(seconds))
+    except OverflowError:  # not in the years 1 to 9999
+        return f"{seconds:g} seconds after 1970"
+    return moment.date().isoformat() if moment.time() == time.min else moment.isoformat(" ").removesuffix("+00:00")
 
 
 def _paths(column: pa.ChunkedArray) -> list[str | None]:
