@@ -41,6 +41,7 @@ def test_a_sound_entry_says_where_its_arms_differ():
         (changed("claims", value=[]), "claims"),
         (changed("claims", 0, "without", value="stamps"), "a planted claim, and no other"),
         (changed("claims", 1, "without", value=None), "a planted claim, and no other"),
+        (changed("claims", 0, "searched", value="without"), "only a planted claim says where settings are searched"),
         (changed("claims", 0, "expect", value="better"), r"claims\.0\.expect"),
         (changed("claims", 1, "data", value={"factors": {}, "stamps": {}}), "one data set is needed"),
         (changed("source", value=None), r"source: Field required"),

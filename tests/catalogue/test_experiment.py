@@ -133,3 +133,5 @@ def test_entries_of_measures_are_checked(change, message):
     plain = {**HEAD, "claims": [exact().claims[0].model_dump(exclude_none=True)]}
     with pytest.raises(RecipeError, match=message):
         Entry.parse({**plain, **change})
+    with pytest.raises(RecipeError, match="a measure has no settings"):
+        planted(searched="without")

@@ -190,6 +190,33 @@ def test_what_is_not_contradicted_is_not_searched_where_its_condition_is_off(che
     assert len(twice) == 1
 
 
+@pytest.mark.parametrize("searched", ["data", "without"])
+def test_what_comes_unforeseen_at_test_is_not_searched_by(check, weak_panel, monkeypatch, searched):
+    inner, given = checks.judge, []
+    monkeypatch.setattr(
+        checks, "judge", lambda grounds, *how, **more: given.append(grounds) or inner(grounds, *how, **more)
+    )
+    record = check(planted(data=HARDER, without=EASY, searched=searched))["claims"][0]
+    assert record["regime"].endswith("; settings found where it is off") == (searched == "without")
+    on, off = ([unit.place.content for unit in grounds.units] for grounds in given)
+    both = {"data": HARDER, "without": EASY}
+    drawn = {name: grounds.ground(data, ("gate", 0, 1)).grounds.searches for name, data in both.items()}
+    assert [place.content for place in given[0].searches] == [place.content for place in drawn[searched]]
+    assert not {*on, *off} & {place.content for places in drawn.values() for place in places}
+    assert not {*on} & {*off}
+
+
+def test_where_a_claim_is_searched_is_in_its_fingerprint_only_where_it_is_said(check, weak_panel):
+    check(planted(data=HARDER, without=EASY))
+    plain = entries.load("gate")
+    assert "searched" not in plain.claims[0].asked()
+    before = evidence.asked_of(plain, 0), evidence.depends_on(plain, 0)
+    check(planted(data=HARDER, without=EASY, searched="without"))
+    other = entries.load("gate")
+    assert other.claims[0].asked()["searched"] == "without"
+    assert not {*before} & {evidence.asked_of(other, 0), evidence.depends_on(other, 0)}
+
+
 def test_a_method_that_loses_is_not_contradicted_without_a_control(check, weak_panel, monkeypatch):
     monkeypatch.setattr(grounds, "DRAWS", 7)
     hard = {"factors": {**EASY["factors"], "noise": 1.0}}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -188,7 +188,7 @@ def _trained(entry: Entry, claim: Claim, where: Ground, arms: Sequence[Arm]) -> 
         stages = [stage.model_dump(mode="json", exclude={"name"}) for stage in recipe.stages]
         dumped.append({**recipe.dump(), "stages": stages})
     tuned = [[asdict(knob) for knob in arm.knobs] for arm in arms]
-    judged = [entry.repeats, entry.predicts_from, claim.model_dump(mode="json", exclude={"by"})]
+    judged = [entry.repeats, entry.predicts_from, claim.asked("by")]
     return fingerprint([], [dumped, tuned, *judged])
 
 
@@ -201,7 +201,7 @@ def _both(entry: Entry, claim: Claim, tag: Tag, progress: Progress) -> tuple[Arm
     arms = _arms(entry, claim, claim.data, tag, progress)
     if claim.without is None:
         return arms, None
-    # Settings too stay as they are: nothing but the condition differs.
+    # Settings too are the same: nothing but the condition differs.
     settings = {arm: judged.search.settings[judged.search.picked[0]] for arm, judged in arms.judged.items()}
     return arms, _arms(entry, claim, claim.without, tag, progress, settings)
 
@@ -215,6 +215,10 @@ def _arms(
     settings: Mapping[str, Sequence[str]] | None = None,
 ) -> Arms:
     where, arms = _set_up(entry, data, tag)
+    if claim.searched == "without":
+        assert claim.without is not None
+        unforeseen = ground(claim.without, tag, entry.repeats).grounds.searches
+        where = replace(where, grounds=replace(where.grounds, searches=unforeseen))
     found = judge(where.grounds, arms, claim.measure, tag=tag, settings=settings, progress=progress)
     return Arms(where, found, tuple(arms))
 
@@ -243,7 +247,7 @@ def _word(
     other, others = off.difference(*BOTH)
     word, reason, more = both_parts(claim, found, verdict.of_runs(gaps - others))
     parts = {"without": {"data": claim.without, **other.account()}, "more": more}
-    if word == "contradicted" and gains(claim, found):
+    if word == "contradicted" and gains(claim, found) and claim.searched == "data":
         # Settings found where the condition is on may suit one arm better where it is off.
         assert claim.without is not None
         own, others = _arms(entry, claim, claim.without, tag, progress).difference(*BOTH)

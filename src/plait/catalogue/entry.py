@@ -46,6 +46,8 @@ class Claim(_Strict):
     kind: `exact` (an identity or a count), `compare` (method against baseline on real rows), `planted` (data drawn
     afresh from a known truth; it must gain on `data`, and more there than on `without`, where its condition is off),
     `time` (seconds of both arms in turns: told, never judged).
+    searched: of a planted claim, whether settings are searched on `data`, or on `without`, because what the claim is
+    about comes at test, unforeseen.
     expect: of the method's measure minus the baseline's.  margin: what counts as a difference; the data set's if None.
     replicate: other data on which what was seen is looked for again; fresh seeds and draws or folds of `data` if None.
     by: of a measure, MODULE.FUNCTION of `experiments`, which gives the numbers.
@@ -55,16 +57,24 @@ class Claim(_Strict):
     kind: Literal["exact", "compare", "planted", "time"]
     data: Data
     without: Data | None = None
+    searched: Literal["data", "without"] = "data"
     measure: str
     expect: Literal["higher", "lower", "not_lower", "equal"] | AtLeast
     margin: float | None = Field(default=None, gt=0)
     replicate: Data | None = None
     by: str | None = None
 
+    def asked(self, *leave: str) -> dict[str, Any]:
+        """What fingerprints are taken of.  A field that came later than they did is left out where it says nothing."""
+        later = {name for name in ("searched",) if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude={*leave, *later})
+
     @model_validator(mode="after")
     def _whole(self) -> Claim:
         if (self.kind == "planted") != (self.without is not None):
             raise ValueError("a planted claim, and no other, says with `without` where its condition is off")
+        if self.searched == "without" and self.without is None:
+            raise ValueError("only a planted claim says where settings are searched")
         if (self.kind == "time") != (self.measure == SECONDS):
             raise ValueError(f"a claim of kind time, and no other, is of the measure {SECONDS}")
         for data in (self.data, self.without, self.replicate):
@@ -135,6 +145,8 @@ class Entry(_Strict):
         if self.measures:
             if not all(claim.by and claim.kind in ("exact", "planted") for claim in self.claims):
                 raise ValueError("a measure's claims are exact or planted, and say `by` what function they are asked")
+            if any(claim.searched != "data" for claim in self.claims):
+                raise ValueError("a measure has no settings, so its claims do not say where they are searched")
         elif any(claim.by for claim in self.claims):
             raise ValueError("`by` is for measures, which have neither recipe nor baseline")
         elif self.recipe == self.baseline:

@@ -57,8 +57,8 @@ def asked_of(entry: Entry, at: int) -> str:
     if entry.predicts_from is not None:
         fields.add("predicts_from")
     arms = entry.model_dump(mode="json", include=fields)
-    claim = entry.claims[at].model_dump(mode="json", exclude=None if entry.measures else {"by"})
-    return fingerprint([], [arms, claim])
+    claim = entry.claims[at]
+    return fingerprint([], [arms, claim.asked() if entry.measures else claim.asked("by")])
 
 
 def read(name: str, folder: Path | None = None) -> dict[str, Any] | None:

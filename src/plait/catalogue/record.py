@@ -59,11 +59,12 @@ def recorded(
 ) -> dict[str, Any]:
     """What the evidence has of every claim."""
     name, knobs = named(claim.data)
+    regime = ", ".join(f"{knob} {value}" for knob, value in knobs.items()) or "as it is"
     return {
         "says": claim.says,
         "kind": claim.kind,
         "data": name,
-        "regime": ", ".join(f"{knob} {value}" for knob, value in knobs.items()) or "as it is",
+        "regime": regime if claim.searched == "data" else f"{regime}; settings found where it is off",
         "measure": claim.measure,
         "expect": claim.expect if isinstance(claim.expect, str) else f"at least {claim.expect.at_least}",
         "verdict": word,
