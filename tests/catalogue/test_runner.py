@@ -391,6 +391,45 @@ def test_evidence_is_confirmed_where_trainings_say_the_same(check, monkeypatch, 
     assert json.loads((folder / "gate.json").read_text()) == recorded
 
 
+def test_what_is_confirmed_beside_what_is_not_need_not_be_checked_again(check, monkeypatch, tmp_path):
+    folder = tmp_path / "evidence"
+    first, other = planted(), planted(says="It gains there, too.", data=HARDER)
+    check(first, other)
+    moved = {**other, "data": EASY}
+    written = {**SOUND, "recipe": training(6), "baseline": training(0), "claims": [first, moved]}
+    (tmp_path / "entries/gate.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
+    inner = evidence.depends_on
+    monkeypatch.setattr(runner, "depends_on", lambda entry, at=None: inner(entry, at)[::-1])
+    monkeypatch.setattr(evidence, "depends_on", runner.depends_on)
+    account = runner.confirm("gate", folder=folder)
+    assert (account["confirmed"], account["changed"]) == ([first["says"]], [other["says"]])
+    assert evidence.stale(entries.load("gate"), evidence.read("gate", folder))
+    asked, whole = [], checks.check
+    monkeypatch.setattr(
+        runner,
+        "check",
+        lambda entry, name, at, *how, **more: (asked.append(at), whole(entry, name, at, *how, **more))[1],
+    )
+    check(first, moved, keep=True)
+    assert asked == [1]
+    assert not evidence.stale(entries.load("gate"), evidence.read("gate", folder))
+
+
+def test_code_that_changes_during_a_check_leaves_it_stale(check, monkeypatch, tmp_path):
+    inner, today = evidence.depends_on, []
+    monkeypatch.setattr(runner, "depends_on", lambda entry, at=None: inner(entry, at) if not today else "0" * 32)
+    whole = checks.check
+
+    def meanwhile(*how, **more):
+        today.append("changed")
+        return whole(*how, **more)
+
+    monkeypatch.setattr(runner, "check", meanwhile)
+    account = check(planted(), compare(data=EASY, kind="planted", without=HOPELESS, says="Another."))
+    assert account["fingerprint"] == inner(entries.load("gate"))
+    assert account["claims"][1]["fingerprint"] == "0" * 32
+
+
 def test_evidence_is_confirmed_in_other_words_for_the_same_trainings(check, monkeypatch, tmp_path):
     folder = tmp_path / "evidence"
 

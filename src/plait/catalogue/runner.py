@@ -42,7 +42,8 @@ def claim(
     checks it, DataError if its data cannot be had.
     """
     entry = entries.load(name)
-    began = time.perf_counter()
+    # Code that changes while it is checked leaves it stale.
+    began, today = time.perf_counter(), depends_on(entry)
     with locked(cache_root() / "checks" / name):
         found: dict[int, Checked] = {}
         before = _recorded(name, folder) if keep else []
@@ -77,7 +78,7 @@ def claim(
         account: dict[str, Any] = {
             "name": name,
             "verdict": together([record["verdict"] for record in records]),
-            "fingerprint": depends_on(entry),
+            "fingerprint": today,
             "versions": versions(),
             "seconds": time.perf_counter() - began,
             "claims": records,
@@ -142,8 +143,9 @@ def confirm(name: str, *, folder: Path = EVIDENCE, progress: Progress = silent) 
                 same.append(one.says)
             else:
                 changed.append(one.says)
-        if not changed:
-            write_json(folder / f"{name}.json", {**recorded, "fingerprint": depends_on(entry)})
+        # What is confirmed need not be checked with what is not; the entry is stale until all of it is.
+        whole = recorded["fingerprint"] if changed else depends_on(entry)
+        write_json(folder / f"{name}.json", {**recorded, "fingerprint": whole})
     return {"name": name, "confirmed": same, "changed": changed}
 
 
