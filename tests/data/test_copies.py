@@ -1,8 +1,9 @@
 import numpy as np
 
-from plait.data.copies import copies, left_out, witnesses
+from plait.data.copies import copies, left_out, together, witnesses
 from plait.data.duplicates import equal_groups
 from plait.data.read import read
+from plait.data.splits import split
 
 WORDS = ["What colour is it?", "Which shape is it?", "Is it red?", "How many are there?", "Is it big?", "Where is it?"]
 
@@ -79,3 +80,51 @@ def test_a_pair_of_copies_is_one_in_however_few_rows():
     assert copies(table)[0].tolist() == [0, 1, 0]
     assert copies(table.take([0, 1]))[0].tolist() == [0, 1]
     assert copies(table)[1] == []
+
+
+def repeated(size=200, copies=40, **roles):
+    """The last rows have a picture of the first ones, and words of their own."""
+    rng = np.random.default_rng(1)
+    shown = [*range(size - copies), *range(copies)]
+    pictures = rng.normal(size=(size, 3)).round(3)
+    source = {
+        "code": [f"r{row:03}" for row in range(size)],
+        "picture": pictures[shown].tolist(),
+        "words": [f"the words of {row}" for row in range(size)],
+        "y": rng.choice(["a", "b"], size).tolist(),
+        "box": [f"box {row // 2}" for row in range(size)],
+    }
+    order = rng.permutation(size)
+    shuffled = {name: [values[row] for row in order] for name, values in source.items()}
+    given = {"kinds": {"words": "text"}, "target": "y", "id": "code", **roles}
+    return read(source, **given), read(shuffled, **given), order
+
+
+def torn(parts, rows, others):
+    """How many rows stand in another part than the row beside them."""
+    part = {row: name for name, found in parts.items() for row in found.tolist()}
+    return sum(part[row] != part[other] for row, other in zip(rows, others, strict=True))
+
+
+def test_a_draw_keeps_copies_together_whatever_the_order_of_rows():
+    table, shuffled, order = repeated(ignore=["box"])
+    groups = together(table)
+    assert sum(group is not None for group in groups) == 80
+    parts = split(table, groups=groups, seed=3)
+    assert torn(parts, range(40), range(160, 200)) == 0
+    assert torn(split(table, seed=3), range(40), range(160, 200)) > 5
+    again = split(shuffled, groups=together(shuffled), seed=3)
+    for name, rows in parts.items():
+        assert sorted(order[again[name]].tolist()) == rows.tolist()
+
+
+def test_a_group_column_says_what_stays_together_in_place_of_copies():
+    table, _, _ = repeated(group="box")
+    assert together(table) == [f"box {row // 2}" for row in range(200)]
+
+
+def test_without_copies_a_draw_is_what_it_is_without_groups():
+    table, _, _ = repeated(copies=0, ignore=["box"])
+    assert set(together(table)) == {None}
+    plain, grouped = split(table, seed=5), split(table, groups=together(table), seed=5)
+    assert all(np.array_equal(plain[name], grouped[name]) for name in plain)

@@ -15,6 +15,7 @@ from made import CLASSES, RECIPE, columns, quick, splits
 
 from plait.core.errors import DataError, RecipeError, RunError
 from plait.workflow.fit import fit, resume
+from plait.workflow.inspect import inspect
 from plait.workflow.model import Model
 from plait.workflow.run import read_splits
 
@@ -101,6 +102,22 @@ def test_no_group_crosses_a_split(tmp_path):
     of = {part: {groups[row] for row in rows} for part, rows in parts.items()}
     assert all(of.values())
     assert not (of["train"] & of["test"] | of["train"] & of["validation"] | of["validation"] & of["test"])
+
+
+def test_no_copies_cross_a_split_and_inspect_says_the_same(tmp_path):
+    """Without a group column: every fourth row has the caption of the row before it."""
+    data = columns(120, missing=0.0)
+    for row in range(3, 120, 4):
+        data["caption"][row] = data["caption"][row - 1]
+    parts = quick(data, out=tmp_path / "run", settings=("training.epochs=1",)).splits
+    of = {part: {data["caption"][row] for row in rows} for part, rows in parts.items()}
+    assert not (of["train"] & of["test"] | of["train"] & of["validation"] | of["validation"] & of["test"])
+    assert min(map(len, of.values())) > 5
+    found = inspect(data, target="label")
+    assert (found.duplicates["caption"].repeated, found.duplicates["caption"].across) == (30, 0)
+    assert {part: rows.tolist() for part, rows in found.splits.items()} == {
+        part: rows.tolist() for part, rows in parts.items()
+    }
 
 
 def test_equal_seeds_give_equal_weights_and_others_do_not(run, table, tmp_path):

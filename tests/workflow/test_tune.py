@@ -5,6 +5,7 @@ from made import QUICK, RECIPE, columns
 
 from plait.core.errors import DataError
 from plait.data.read import read
+from plait.workflow import tune as tune_module
 from plait.workflow.defaults import resolve
 from plait.workflow.tune import KNOBS, Knob, knobs_of, points, tune
 
@@ -22,6 +23,23 @@ def test_trial_0_is_the_recipe_as_it_stands_and_the_best_one_is_what_comes_out()
     best = max(found.trials, key=lambda trial: trial.mean)
     told = dict(setting.split("=") for setting in best.settings)
     assert str(found.recipe.width) == told.get("width", "16")
+
+
+def test_no_copies_cross_a_fold(monkeypatch):
+    data, seen = columns(90, missing=0.0), []
+    for row in range(1, 90, 3):
+        data["sensor"][row] = data["sensor"][row - 1]
+    inner = tune_module.train
+
+    def watched(table, encoded, recipe, rows, **how):
+        seen.append({part: {tuple(data["sensor"][row]) for row in at} for part, at in rows.items()})
+        return inner(table, encoded, recipe, rows, **how)
+
+    monkeypatch.setattr(tune_module, "train", watched)
+    tune(data, "label", recipe=RECIPE, settings=(*QUICK, "training.epochs=1"), trials=1)
+    assert len(seen) > 1
+    for of in seen:
+        assert not (of["train"] & of["test"] | of["train"] & of["validation"] | of["validation"] & of["test"])
 
 
 def test_equal_seeds_try_the_same_and_find_the_same():

@@ -42,6 +42,19 @@ def witnesses(table: Table) -> tuple[Array, list[str]]:
     return copies(table) if given is None else (given, [])
 
 
+def together(table: Table) -> list[Any]:
+    """[N] for `split(groups=...)`: what the group column says of each row, or of a table that has none a name for all
+    copies of each other's cells, which does not depend on the order of rows; None of a row that is alone."""
+    if table.schema.group is not None:
+        return list(table.column(table.schema.group).to_pylist())
+    joined, _ = copies(table)
+    names: dict[int, str] = {}
+    for id, group in zip(table.ids, joined.tolist(), strict=True):
+        names[group] = min(id, names.get(group, id))
+    alone = np.bincount(joined) == 1
+    return [None if alone[group] else names[group] for group in joined.tolist()]
+
+
 def left_out(few: Iterable[str]) -> list[str]:
     """What is said of the modalities that were left out."""
     return [

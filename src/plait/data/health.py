@@ -88,7 +88,7 @@ def _torn(table: Table, splits: Mapping[str, Array]) -> Iterator[Finding]:
                 "torn_copies",
                 name,
                 f"{across} of the {judged} validation and test rows have a cell of {name} that another part has, too: "
-                "figures may flatter. If that makes rows one thing, name the column that says so with --group",
+                "figures may flatter. Let the split column, or one named with --group, keep together what is one",
             )
 
 

@@ -56,7 +56,7 @@ def _data(report: Report, model: Model, samples: Mapping[str, int]) -> str:
         if schema.split is not None
         else f"drawn at random, rows with equal `{schema.group}` on one side"
         if schema.group is not None
-        else "drawn at random, row by row"
+        else "drawn at random, rows with an equal cell on one side"
     )
     sizes = ", ".join(f"{samples[part]:,} {part}" for part in ("train", "validation", "test"))
     rows = [

@@ -15,6 +15,7 @@ from plait.core.errors import DataError, MissingExtra, RecipeError, RunError, Sc
 from plait.core.plain import plain
 from plait.core.rank import rank
 from plait.core.recipe import Recipe
+from plait.data.copies import together
 from plait.data.read import read
 from plait.data.schema import Schema
 from plait.data.splits import PARTS
@@ -56,7 +57,7 @@ def fit(
 
     target: a column, "time,event" for survival, several, or None for alignment alone.  out: the run folder; without
     one nothing is written.  resume: go on with the run in `out`.  splits: rows of "train", "validation" and "test";
-    drawn from the schema's split or group column, or at random, where None.
+    where None, what the schema's split column says, or drawn so that no group and no copies are torn.
     """
     began = time.perf_counter()
     folder, settings, ignore = None if out is None else Path(out), list(settings), list(ignore)
@@ -67,7 +68,7 @@ def fit(
             source, schema, target=target, kinds=kinds or {}, ignore=ignore, split=split, group=group, strict=strict
         )
         chosen = resolve(table.schema, recipe, settings)
-        rows = _given(splits) if splits is not None else split_rows(table, seed=seed)
+        rows = _given(splits) if splits is not None else split_rows(table, groups=together(table), seed=seed)
         if folder is not None:
             asked = {
                 "target": target,

@@ -13,6 +13,7 @@ from plait.core.assemble import encoder_for
 from plait.core.errors import MissingExtra
 from plait.core.part import Encoder
 from plait.core.plain import plain
+from plait.data.copies import together
 from plait.data.duplicates import Duplicates, duplicates
 from plait.data.health import Finding, health
 from plait.data.read import read
@@ -120,7 +121,7 @@ def inspect(
         }
         stores = encode(table, recipe, tuple(checks), encoders=checks, cache=cache, progress=progress).dataset.stores
         present |= {name: store.present.numpy() for name, store in stores.items()}
-    splits = split_rows(table, seed=seed) if len(table) else {}
+    splits = split_rows(table, groups=together(table), seed=seed) if len(table) else {}
     repeated = duplicates(table, splits)
     notes = list(table.notes)
     try:

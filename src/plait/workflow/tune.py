@@ -21,6 +21,7 @@ from scipy.stats import qmc
 from plait.core.errors import DataError
 from plait.core.recipe import Recipe
 from plait.data.cache import writing
+from plait.data.copies import together
 from plait.data.schema import Schema
 from plait.data.splits import folds_among, strata
 from plait.data.splits import split as split_rows
@@ -136,7 +137,7 @@ def tune(
         source, schema, target=target, kinds=kinds or {}, ignore=ignore, split=split, group=group, strict=strict
     )
     chosen = resolve(table.schema, recipe, settings)
-    rows = split_rows(table, seed=seed)
+    rows = split_rows(table, groups=together(table), seed=seed)
     try:
         inner = list(_folds(table, np.union1d(rows["train"], rows["validation"]), k, seed))
     except ValueError as error:
@@ -203,8 +204,7 @@ def _has(plain: Any, path: str) -> bool:
 
 def _folds(table: Table, rows: np.ndarray, k: int, seed: int) -> Iterator[dict[str, np.ndarray]]:
     """Within each fold, part of the training rows picks the epoch, so that judging does not."""
-    codes = strata(table)
-    groups = None if table.schema.group is None else table.column(table.schema.group).to_pylist()
+    codes, groups = strata(table), together(table)
 
     def deal(among: np.ndarray, parts: int, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return folds_among(table, among, parts, groups=groups, stratify=codes, seed=number)
