@@ -25,7 +25,8 @@ recorded when their claims were checked; no verdict is typed by hand. *Published
 words. *Seen* is our verdict on the claims that we made of it, on the data that we have, by [the
 protocol](protocol.md): `holds`, `unclear`, `contradicted`, or `unchecked` where the check has not been run. Behind it
 stand the method's measure minus the baseline's with its 95 % interval, and the difference that could have been seen;
-`unclear` never means that there is none.
+`unclear` never means that there is none. Where no made table shows that the method ever gains (*gate control*), our
+setup may be too weak for it: what it loses elsewhere is then unclear, not contradicted, and what holds is *one-sided*.
 """
 
 
@@ -61,6 +62,11 @@ def _overall() -> Iterator[str]:
     found = evidence.summary()
     words = ", ".join(f"{count} `{word}`" for word, count in found["verdicts"].items())
     yield f"Of {found['claims']} claims: {words}.\n"
+    if found["one_sided"]:
+        yield (
+            f"{found['one_sided']} of those that hold are one-sided: they could not have been contradicted, since none "
+            "of the entry's planted claims gains.\n"
+        )
     if found["reasons"]:
         yield f"Why claims are unclear: {', '.join(f'{reason} {n}' for reason, n in found['reasons'].items())}.\n"
     if found["tested"]:
@@ -77,7 +83,7 @@ def _seen(claim: dict[str, Any] | None, stale: bool) -> str:
     if claim is None:
         return evidence.UNCHECKED
     low, high = claim["interval"]
-    why = f", {claim['reason']}" if claim["reason"] else ""
+    why = f", {words}" if (words := evidence.qualified(claim)) else ""
     old = " (stale)" if stale else ""
     again = claim["replication"]
     repeated = "" if again is None else f"; again: {again['verdict']}"

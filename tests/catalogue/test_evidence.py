@@ -70,3 +70,28 @@ def test_damaged_evidence_is_said(catalogue, tmp_path):
     (tmp_path / "evidence/gate.json").write_text("{")
     with pytest.raises(RunError, match="is damaged"):
         evidence.overview()
+
+
+def _claim(verdict, reason="", control=None):
+    gates = {} if control is None else {"control": {"passed": control == "gains", "seen": control}}
+    return {"verdict": verdict, "reason": reason, "gates": gates, "p": None, "replication": None}
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        (_claim("holds", control="gains"), ""),
+        (_claim("holds", control="never seen to gain"), "one-sided"),
+        (_claim("holds"), ""),
+        (_claim("unclear", "gate control", control="never seen to gain"), "gate control"),
+        (_claim("contradicted", control="gains"), ""),
+    ],
+)
+def test_what_holds_where_it_could_not_be_contradicted_is_said_to_be_one_sided(claim, words):
+    assert evidence.qualified(claim) == words
+
+
+def test_the_summary_counts_what_is_one_sided(catalogue, tmp_path):
+    claims = [_claim("holds", control=seen) for seen in ("gains", "never")] + [_claim("unclear", "reversed", "never")]
+    (tmp_path / "evidence/gate.json").write_text(json.dumps({"fingerprint": "", "claims": claims}))
+    assert evidence.summary()["one_sided"] == 1

@@ -30,6 +30,7 @@ def test_published_and_seen_stand_side_by_side(tmp_path, monkeypatch):
         "regime": "train 100",
         "baseline": 0.9,
         "p": 0.3,
+        "gates": {"control": {"passed": False, "seen": "on planted data it was not seen to gain"}},
         "replication": None,
     }
     recorded = {"fingerprint": "", "claims": [claim]}
@@ -44,6 +45,8 @@ def test_published_and_seen_stand_side_by_side(tmp_path, monkeypatch):
     assert "|  | Where one is noise. | planted | unchecked |" in script.page()
     claim |= {"verdict": "holds", "reason": "", "p": 0.001, "replication": {"verdict": "unclear"}}
     page = script.page()
+    assert "**holds**, one-sided: +0.010" in page
+    assert "1 of those that hold are one-sided" in page
     assert "Of 2 claims: 1 `holds`, 1 `unchecked`." in page
     assert "Of 1 claims of a gain, 1 stand" in page
     assert "Of 1 verdicts looked for again with fresh seeds, 0 came again." in page

@@ -78,6 +78,18 @@ def stale(entry: Entry, recorded: Mapping[str, Any] | None) -> bool:
     return recorded is not None and recorded["fingerprint"] != depends_on(entry)
 
 
+def one_sided(claim: Mapping[str, Any]) -> bool:
+    """Whether a recorded claim holds where it could not have been contradicted: nothing planted shows that the method
+    ever gains.
+    """
+    return claim["verdict"] == "holds" and claim["gates"].get("control", {}).get("passed") is False
+
+
+def qualified(claim: Mapping[str, Any]) -> str:
+    """What is to be said beside a recorded verdict: why it is unclear, or that it is one-sided."""
+    return claim["reason"] or ("one-sided" if one_sided(claim) else "")
+
+
 def overview() -> list[dict[str, Any]]:
     """As `plait catalogue --json` prints it: of every entry its head, its verdict in one word, and if that is stale."""
     found = []
@@ -107,8 +119,9 @@ def overview() -> list[dict[str, Any]]:
 
 
 def summary() -> dict[str, Any]:
-    """What the claims of all entries came to: how many, their verdicts, why they are unclear; of those that say that a
-    method gains, how many stand together (Benjamini-Hochberg, q = .10); how many verdicts were found again.
+    """What the claims of all entries came to: how many, their verdicts, how many could not have been contradicted, why
+    they are unclear; of those that say that a method gains, how many stand together (Benjamini-Hochberg, q = .10); how
+    many verdicts were found again.
     """
     found = [claim for name in entries.names() for claim in (read(name) or {"claims": []})["claims"]]
     count = sum(len(entries.load(name).claims) for name in entries.names())
@@ -118,6 +131,7 @@ def summary() -> dict[str, Any]:
     return {
         "claims": count,
         "verdicts": {**dict(verdicts.most_common()), UNCHECKED: count - len(found)},
+        "one_sided": sum(map(one_sided, found)),
         "reasons": dict(Counter(claim["reason"] for claim in found if claim["reason"]).most_common()),
         "tested": len(p),
         "discovered": int(discoveries(np.array(p)).sum()) if p else 0,

@@ -299,6 +299,8 @@ def _apart(found: Mapping[str, Any]) -> str:
 
 def _seen(claim: Mapping[str, Any] | None) -> tuple[str, str, str]:
     """-> data and regime, verdict with its reason, the difference with its interval and what could have been seen."""
+    from plait.catalogue.evidence import qualified
+
     if claim is None:
         return "", "unchecked", ""
     found, low, high = (_signed(value) for value in (claim["difference"], *claim["interval"]))
@@ -307,7 +309,7 @@ def _seen(claim: Mapping[str, Any] | None) -> tuple[str, str, str]:
     elif claim["kind"] != "exact":
         seen = "-" if claim["resolution"] is None else f"{claim['resolution']:.2g}"
         found += f" [{low}, {high}], seen from {seen}"
-    why = f": {claim['reason']}" if claim["reason"] else ""
+    why = f": {words}" if (words := qualified(claim)) else ""
     return f"{claim['data']} ({claim['regime']})", claim["verdict"] + why, found
 
 
