@@ -1,6 +1,5 @@
 """Gram volumes: published limits, invariances, a slow reference, absent cells, and aligned directions."""
 
-import itertools
 import math
 
 import pytest
@@ -11,9 +10,9 @@ from torch.nn import functional as F
 from plait.core.component import configure, find
 from plait.core.errors import RecipeError
 from plait.core.meter import Meter
-from plait.core.packed import Batch, Packed
+from plait.core.packed import Batch
 from plait.core.part import Clock
-from plait.objectives.gram import FLOOR, gram, volume, volumes
+from plait.objectives.gram import FLOOR, gram, volume
 
 Gram = find("objectives", "gram")
 SCALE = torch.tensor(5.0)
@@ -53,39 +52,59 @@ def test_order_signs_and_a_common_rotation_change_nothing() -> None:
     for other in (vectors[[2, 0, 3, 1]], vectors @ rotation, vectors * torch.tensor([[1.0], [-1], [-1], [1]])):
         assert torch.allclose(volume(other), before, atol=1e-5)
     # The trap: it takes opposite directions for equal ones.
-    assert torch.allclose(volume(vectors[:1].repeat(2, 1) * torch.tensor([[1.0], [-1]])), torch.tensor(FLOOR**0.5))
+    assert torch.allclose(volume(vectors[:1].repeat(2, 1) * torch.tensor([[1.0], [-1]])), torch.tensor(1e-3))
 
 
-def test_all_anchors_with_all_tuples() -> None:
-    for k in (1, 2, 3):
-        anchor, others = units(5, 0), [units(4, seed) for seed in range(1, k + 1)]
-        found = volumes(anchor, others)
-        assert found.shape == (5, 4)
-        for i, j in itertools.product(range(5), range(4)):
-            assert float(found[i, j]) == pytest.approx(
-                by_projection(torch.stack([anchor[i], *(o[j] for o in others)])), abs=1e-5
-            )
+def by_loop(z, present, anchor=None, same=None, scale=5.0) -> dict[int, float]:
+    """Each sample's loss: [N, K, E], [N, K].  same: equal cells have equal numbers; None: no two are equal."""
+
+    def score(head, tail, m, names):
+        return -scale * by_projection(torch.stack([z[head, m], *(z[tail, k] for k in names if k != m)]))
+
+    found = {}
+    for i in range(len(z)):
+        names = present[i].nonzero().squeeze(1).tolist()
+        company = [j for j in range(len(z)) if present[j, names].all()]
+        if len(names) < 2:
+            continue
+
+        def true(head, tail, m, names=names, company=company):
+            both = [same[head if k == m else tail, k] for k in names]
+            return any(both == [same[j, k] for k in names] for j in company)
+
+        losses = []
+        for m in [anchor] if anchor in names else names:
+            for swap in (False, True):
+                pairs = [(j, i) if swap else (i, j) for j in company]
+                kept = [p for p in pairs if p == (i, i) or same is None or not true(*p, m)]
+                losses.append(math.log(sum(math.exp(score(*p, m, names)) for p in kept)) - score(i, i, m, names))
+        found[i] = sum(losses) / len(losses)
+    return found
 
 
-def test_the_loss_equals_a_loop() -> None:
-    z, ignore = [units(6, seed) for seed in range(3)], torch.zeros(6, 6, dtype=torch.bool)
-    ignore[0, 3] = ignore[4, 1] = True
-    for m in range(3):
-        rest = [k for k in range(3) if k != m]
-        score = [
-            [-5.0 * by_projection(torch.stack([z[m][i], *(z[k][j] for k in rest)])) for j in range(6)] for i in range(6)
-        ]
-        for i, value in enumerate(gram(z, m, SCALE, ignore).tolist()):
-            forth = math.log(sum(math.exp(score[i][j]) for j in range(6) if not ignore[i, j])) - score[i][i]
-            back = math.log(sum(math.exp(score[j][i]) for j in range(6) if not ignore[j, i])) - score[i][i]
-            assert value == pytest.approx((forth + back) / 2, abs=1e-4)
+@pytest.mark.parametrize("modalities", [2, 3, 4])
+@pytest.mark.parametrize("anchor", [None, 1])
+@pytest.mark.parametrize("absent", [0.0, 0.4])
+@pytest.mark.parametrize("equal", [False, True])
+def test_the_loss_equals_a_loop(modalities, anchor, absent, equal) -> None:
+    generator = torch.Generator().manual_seed(modalities)
+    z = torch.stack([units(9, seed) for seed in range(modalities)], 1)
+    present = torch.rand(9, modalities, generator=generator) >= absent
+    codes = (torch.randint(3, (9, modalities), generator=generator) + 1) * 1000 ** torch.arange(modalities)
+    units_there = z * present.unsqueeze(2)
+    found = gram(units_there, present, SCALE, anchor, codes * present if equal else None)
+    expected = by_loop(z, present, anchor, codes if equal else None)
+    assert len(expected) > 3
+    assert found.rows.tolist() == list(expected)
+    assert torch.allclose(found.values, torch.tensor(list(expected.values())), atol=1e-4)
 
 
 def test_gradients_are_finite_where_vectors_coincide() -> None:
     for start in (torch.ones(4, 6), torch.eye(6)[:4], units(4, 0)):
-        z = [F.normalize(start, dim=1).clone().requires_grad_() for _ in range(3)]
-        loss = gram(z, 0, SCALE).sum()
-        assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss, z))
+        z = torch.stack([F.normalize(start, dim=1)] * 3, 1).requires_grad_()
+        for present in (torch.ones(4, 3), torch.tensor([[1.0, 1, 1], [0, 1, 1], [0, 0, 1], [1, 0, 1]])):
+            loss = gram(z * present.unsqueeze(2), present > 0, SCALE).values.sum()
+            assert torch.isfinite(torch.autograd.grad(loss, z)[0]).all()
 
 
 def test_descent_makes_true_tuples_smaller_than_wrong_ones() -> None:
@@ -94,10 +113,11 @@ def test_descent_makes_true_tuples_smaller_than_wrong_ones() -> None:
     optimizer = torch.optim.Adam(z, lr=0.05)
     for _ in range(60):
         optimizer.zero_grad()
-        unit = [F.normalize(x, dim=1) for x in z]
-        sum(gram(unit, m, torch.tensor(14.0)).mean() for m in range(3)).backward()
+        unit = torch.stack([F.normalize(x, dim=1) for x in z], 1)
+        gram(unit, torch.ones(8, 3, dtype=torch.bool), torch.tensor(14.0)).values.mean().backward()
         optimizer.step()
-    found = volumes(F.normalize(z[0], dim=1), [F.normalize(x, dim=1) for x in z[1:]]).detach()
+    unit = torch.stack([F.normalize(x.detach(), dim=1) for x in z], 1)
+    found = torch.stack([volume(torch.cat([unit[i, :1].expand(8, 1, 12), unit[:, 1:]], 1)) for i in range(8)])
     true = found.diagonal()
     wrong = found.masked_fill(torch.eye(8, dtype=torch.bool), 2).amin(1)
     assert (true < wrong).all()
@@ -115,17 +135,11 @@ def test_only_tuples_of_equally_many_are_compared(anchor) -> None:
     rows = tiny.batch(40, "abc", targets=(), missing=0.4)
     objective = Gram(anchor=anchor, temperature=0.2, duplicates="keep")
     state, net = state_of(objective, rows, "abc")
-    found, out, present = objective(state)["all"], net(rows), rows.present
-    assert found.rows.tolist() == (present.sum(1) >= 2).nonzero().squeeze(1).tolist()
-    for pattern in ([True, True, False], [True, False, True], [True, True, True]):
-        names = [name for name, there in zip("abc", pattern, strict=True) if there]
-        have = (present >= torch.tensor(pattern)).all(1).nonzero().squeeze(1)
-        own = (present == torch.tensor(pattern)).all(1).nonzero().squeeze(1)
-        z = [out.embedding(name).unit().at(have).values for name in names]
-        anchors = [names.index("b")] if anchor in names else range(len(names))
-        loss = torch.stack([gram(z, m, SCALE) for m in anchors]).mean(0)
-        assert len(own) > 1
-        assert torch.allclose(found.at(own).values, Packed(loss, have).at(own).values, atol=1e-5)
+    found, present = objective(state)["all"], rows.present
+    z = torch.stack([net(rows).embedding(name).unit().dense(40)[0] for name in "abc"], 1).detach()
+    expected = by_loop(z, present, None if anchor is None else 1)
+    assert found.rows.tolist() == list(expected) == (present.sum(1) >= 2).nonzero().squeeze(1).tolist()
+    assert torch.allclose(found.values, torch.tensor(list(expected.values())), atol=1e-4)
 
 
 def test_equal_tuples_are_no_negatives_and_half_equal_ones_are() -> None:
@@ -165,7 +179,7 @@ def test_half_precision_keeps_small_volumes() -> None:
         net = tiny.network("abc", targets=())
         step = tiny.step(net, {"it": objective}).eval()
         state = step.state("it", objective, rows, Clock(), Meter(net.names), {}, None)
-        z = [state.of().embedding(name).unit().values.float() for name in "abc"]
+        z = torch.stack([state.of().embedding(name).unit().values.float() for name in "abc"], 1)
         found = objective(state)["all"].values
-    expected = torch.stack([gram(z, m, objective.log_scale.exp()) for m in range(3)]).mean(0)
+    expected = gram(z, torch.ones(20, 3, dtype=torch.bool), objective.log_scale.exp()).values
     assert torch.allclose(found, expected, atol=1e-4)

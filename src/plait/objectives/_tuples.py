@@ -47,8 +47,7 @@ def groups(out: Outputs, names: Sequence[str], duplicates: Duplicates) -> Iterat
     more than the group's modalities still serves as a negative.
     """
     units = {name: out.embedding(name).unit() for name in names}
-    pieces = out.pieces if duplicates == "ignore" else {}
-    codes = {name: Packed(_code(pieces[name], name), pieces[name].rows) for name in names if name in pieces}
+    codes = codes_of(out, names) if duplicates == "ignore" else {}
     have = torch.stack([units[name].present(out.size) for name in names], 1)
     for pattern in have.unique(dim=0):  # type: ignore[no-untyped-call]
         if int(pattern.sum()) < 2:
@@ -57,6 +56,11 @@ def groups(out: Outputs, names: Sequence[str], duplicates: Duplicates) -> Iterat
         parts, rows = together(*(units[name] for name in here))
         same = [codes[name].on(rows).values for name in here] if duplicates == "ignore" else None
         yield Group(here, [part.values for part in parts], rows, (have[rows] == pattern).all(1), same)
+
+
+def codes_of(out: Outputs, names: Sequence[str]) -> dict[str, Packed]:
+    """[P] of each modality that the batch has: what tells its cells apart, such that sums of them tell tuples apart."""
+    return {name: Packed(_code(out.pieces[name], name), out.pieces[name].rows) for name in names if name in out.pieces}
 
 
 def _code(pieces: Tokens, name: str) -> Tensor:

@@ -13,19 +13,17 @@ matching loss.  Relatives: info_nce, symile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from plait.core.errors import RecipeError, nearest
-from plait.core.outputs import State
+from plait.core.outputs import Outputs, State
+from plait.core.packed import Packed, stack
 from plait.core.part import Place, Spec, Terms
 
 from ._pairs import Duplicates
 from ._temperature import Temperature, Tempered
-from ._tuples import Group, chosen, false_negatives, gathered, groups
+from ._tuples import chosen, codes_of
 
 FLOOR = 1e-6
 """Of a squared volume: rounding of the determinant; below it there is no gradient, which at 0 is infinite."""
@@ -36,30 +34,61 @@ def volume(vectors: Tensor) -> Tensor:
     return _root_det(vectors @ vectors.mT)
 
 
-def volumes(anchor: Tensor, others: Sequence[Tensor]) -> Tensor:
-    """Of each sample's anchor with each sample's others.  anchor: [N, E], others: (K - 1) x [L, E].  -> [N, L]."""
-    rest = torch.stack(list(others), 1)
-    cross = torch.einsum("ne,lke->nlk", anchor, rest).unsqueeze(-1)
-    own = anchor.square().sum(1)[:, None, None, None].expand(-1, len(rest), 1, 1)
-    inner = (rest @ rest.mT).expand(len(anchor), -1, -1, -1)
-    return _root_det(torch.cat([torch.cat([own, cross.mT], -1), torch.cat([cross, inner], -1)], -2))
+def gram(
+    units: Tensor, present: Tensor, scale: Tensor, anchor: int | None = None, codes: Tensor | None = None
+) -> Packed:
+    """Loss of each sample that has two modalities or more: values [P], nats.
+
+    units: [N, K, E], of unit length where `present` [N, K].  anchor: the modality that is exchanged; None, and of a
+    sample that lacks it: each that it has, and the mean is taken.  codes: [N, K], equal where two samples' cells are,
+    by whose sum a tuple is known; one that is what some sample is, is no negative.  None: all are.
+    """
+    size, count = present.shape
+    exchanged = present & (present.sum(1, keepdim=True) > 1)
+    if anchor is not None:
+        only = torch.arange(count, device=present.device) == anchor
+        exchanged = torch.where(exchanged[:, anchor, None], only, exchanged)
+    # R anchors, each against the samples that have all that its own one has: T places of a matrix [R, N].
+    own, which = exchanged.nonzero(as_tuple=True)
+    covers = (present | ~present.unsqueeze(1)).all(2)
+    line, j = covers[own].nonzero(as_tuple=True)
+    i, m = own[line], which[line]
+    every = units.flatten(0, 1)
+    # An absent vector stands upright on all others: then the determinant is that of the rest.
+    upright = torch.eye(count, device=units.device, dtype=units.dtype)
+    products = torch.block_diag(every @ every.T, upright)  # type: ignore[no-untyped-call]
+    among = present[i]
+    forth = _volumes(products, among, i, j, m)
+    # Where both have the same modalities, the way back stands at another place of the same matrix.
+    place = torch.zeros(size, size, count, dtype=torch.long, device=i.device)
+    place[i, j, m] = torch.arange(len(i), device=i.device)
+    more = (~covers[j, i]).nonzero().squeeze(1)
+    back = forth[place[j, i, m]].index_copy(0, more, _volumes(products, among[more], j[more], i[more], m[more]))
+    total = 2 * scale * forth[i == j]
+    for found, head, tail in ((forth, i, j), (back, j, i)):
+        logits = -scale * found
+        if codes is not None:
+            # Of each sample with the modalities that sample i has.
+            tuples = torch.where(present.unsqueeze(1), codes, 0).sum(2)
+            asked = tuples[i, tail] - codes[tail, m] + codes[head, m]
+            logits = logits.masked_fill(torch.isin(asked, tuples[covers]) & (i != j), -torch.inf)
+        total = total + logits.new_full((len(own), size), -torch.inf).index_put((line, j), logits).logsumexp(1)
+    rows, sample, times = own.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    return Packed(total.new_zeros(len(rows)).index_add(0, sample, total) / (2 * times), rows)
+
+
+def _volumes(products: Tensor, among: Tensor, head: Tensor, tail: Tensor, anchor: Tensor) -> Tensor:
+    """[T] of sample `head`'s anchor with sample `tail`'s others.  products: [N K + K, N K + K].  among: [T, K]."""
+    count = among.shape[1]
+    at = torch.arange(count, device=among.device)
+    whose = torch.where(at == anchor.unsqueeze(1), head.unsqueeze(1), tail.unsqueeze(1))
+    place = torch.where(among, whose * count, len(products) - count) + at
+    pairs = place.unsqueeze(2) * len(products) + place.unsqueeze(1)
+    return _root_det(products.flatten().gather(0, pairs.flatten()).view_as(pairs))
 
 
 def _root_det(gram: Tensor) -> Tensor:
     return torch.linalg.det(gram).clamp_min(FLOOR).sqrt()
-
-
-def gram(embeddings: Sequence[Tensor], anchor: int, scale: Tensor, ignore: Tensor | None = None) -> Tensor:
-    """Loss of each sample.  embeddings: K x [N, E], unit length.  anchor: which of them is exchanged.
-
-    ignore: [N, N], False on the diagonal; True where anchor i and tuple j are no wrong company.  -> [N], nats.
-    """
-    logits = -scale * volumes(embeddings[anchor], [z for k, z in enumerate(embeddings) if k != anchor])
-    if ignore is not None:
-        logits = logits.masked_fill(ignore, -torch.inf)
-    truth = torch.arange(len(logits), device=logits.device)
-    forth = F.cross_entropy(logits, truth, reduction="none")
-    return (forth + F.cross_entropy(logits.T, truth, reduction="none")) / 2
 
 
 class Gram(Tempered):
@@ -85,19 +114,19 @@ class Gram(Tempered):
             raise RecipeError(f"{place}: there is no modality {self.anchor!r}.{nearest(self.anchor, self.names)}")
 
     def forward(self, state: State) -> Terms:
+        out = state.of()
         scale = self.scale(state.clock)
-        found = [(self._loss(group, scale), group) for group in groups(state.of(), self.names, self.duplicates)]
-        return {"all": gathered(found, scale)}
-
-    def _loss(self, group: Group, scale: Tensor) -> Tensor:
-        anchors = [group.names.index(self.anchor)] if self.anchor in group.names else range(len(group.names))
+        units, present = stack({name: out.embedding(name).unit() for name in self.names}, out.size)
+        at = None if self.anchor is None else self.names.index(self.anchor)
         # Cosines of half precision would leave hardly a digit of a small volume.
         with torch.autocast(scale.device.type, enabled=False):
-            units = [z.float() for z in group.units]
-            return torch.stack([gram(units, m, scale, self._false(group, m)) for m in anchors]).mean(0)
+            return {"all": gram(units.float(), present, scale, at, self._codes(out, present))}
 
-    def _false(self, group: Group, anchor: int) -> Tensor | None:
-        if group.codes is None:
+    def _codes(self, out: Outputs, present: Tensor) -> Tensor | None:
+        """[N, K], 0 where a cell is absent."""
+        if self.duplicates == "keep":
             return None
-        others = torch.stack([code for k, code in enumerate(group.codes) if k != anchor]).sum(0)
-        return false_negatives(group.codes, anchor, others).fill_diagonal_(False)
+        codes = torch.zeros_like(present, dtype=torch.long)
+        for name, found in codes_of(out, self.names).items():
+            codes[found.rows, self.names.index(name)] = found.values
+        return codes
