@@ -39,9 +39,10 @@ def gram(
 ) -> Packed:
     """Loss of each sample that has two modalities or more: values [P], nats.
 
-    units: [N, K, E], of unit length where `present` [N, K].  anchor: the modality that is exchanged; None, and of a
-    sample that lacks it: each that it has, and the mean is taken.  codes: [N, K], equal where two samples' cells are,
-    by whose sum a tuple is known; one that is what some sample is, is no negative.  None: all are.
+    units: [N, K, E], of unit length where `present` [N, K]; others are not read.  anchor: the modality that is
+    exchanged; None, and of a sample that lacks it: each that it has, and the mean is taken.  codes: [N, K], equal where
+    two samples' cells are, by whose sum a tuple is known; one that is what some sample is, is no negative.  None: all
+    are.
     """
     size, count = present.shape
     exchanged = present & (present.sum(1, keepdim=True) > 1)
@@ -53,36 +54,44 @@ def gram(
     covers = (present | ~present.unsqueeze(1)).all(2)
     line, j = covers[own].nonzero(as_tuple=True)
     i, m = own[line], which[line]
-    every = units.flatten(0, 1)
     # An absent vector stands upright on all others: then the determinant is that of the rest.
     upright = torch.eye(count, device=units.device, dtype=units.dtype)
-    products = torch.block_diag(every @ every.T, upright)  # type: ignore[no-untyped-call]
+    there = units[present]
+    products = torch.block_diag(there @ there.T, upright)  # type: ignore[no-untyped-call]
+    position = (present.flatten().cumsum(0) - 1).view_as(present)
     among = present[i]
-    forth = _volumes(products, among, i, j, m)
+    forth = _volumes(products, position, among, i, j, m)
     # Where both have the same modalities, the way back stands at another place of the same matrix.
     place = torch.zeros(size, size, count, dtype=torch.long, device=i.device)
     place[i, j, m] = torch.arange(len(i), device=i.device)
     more = (~covers[j, i]).nonzero().squeeze(1)
-    back = forth[place[j, i, m]].index_copy(0, more, _volumes(products, among[more], j[more], i[more], m[more]))
-    total = 2 * scale * forth[i == j]
-    for found, head, tail in ((forth, i, j), (back, j, i)):
-        logits = -scale * found
-        if codes is not None:
-            # Of each sample with the modalities that sample i has.
-            tuples = torch.where(present.unsqueeze(1), codes, 0).sum(2)
-            asked = tuples[i, tail] - codes[tail, m] + codes[head, m]
-            logits = logits.masked_fill(torch.isin(asked, tuples[covers]) & (i != j), -torch.inf)
-        total = total + logits.new_full((len(own), size), -torch.inf).index_put((line, j), logits).logsumexp(1)
-    rows, sample, times = own.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
-    return Packed(total.new_zeros(len(rows)).index_add(0, sample, total) / (2 * times), rows)
+    other = _volumes(products, position, among[more], j[more], i[more], m[more])
+    back = forth[place[j, i, m]].index_copy(0, more, other)
+    logits = -scale * torch.stack([forth, back])
+    if codes is not None:
+        # Of each sample with the modalities that sample i has.
+        tuples = torch.where(present.unsqueeze(1), codes, 0).sum(2)
+        swap = codes[j, m] - codes[i, m]
+        asked = torch.stack([tuples[i, j] - swap, tuples[i, i] + swap])
+        logits = logits.masked_fill(torch.isin(asked, tuples[covers]) & (i != j), -torch.inf)
+    against = logits.new_full((2, len(own), size), -torch.inf)
+    against[:, line, j] = logits
+    losses = against.logsumexp(2).mean(0) + scale * forth[i == j]
+    each = torch.zeros_like(present, dtype=losses.dtype).index_put((own, which), losses)
+    rows = exchanged.any(1).nonzero().squeeze(1)
+    return Packed(each[rows].sum(1) / exchanged[rows].sum(1), rows)
 
 
-def _volumes(products: Tensor, among: Tensor, head: Tensor, tail: Tensor, anchor: Tensor) -> Tensor:
-    """[T] of sample `head`'s anchor with sample `tail`'s others.  products: [N K + K, N K + K].  among: [T, K]."""
+def _volumes(products: Tensor, position: Tensor, among: Tensor, head: Tensor, tail: Tensor, anchor: Tensor) -> Tensor:
+    """[T] of sample `head`'s anchor with sample `tail`'s others.
+
+    products: [V + K, V + K], of the vectors that there are and K upright ones.  position: [N, K], of a sample's vector.
+    among: [T, K], which count.
+    """
     count = among.shape[1]
     at = torch.arange(count, device=among.device)
     whose = torch.where(at == anchor.unsqueeze(1), head.unsqueeze(1), tail.unsqueeze(1))
-    place = torch.where(among, whose * count, len(products) - count) + at
+    place = torch.where(among, position[whose, at], len(products) - count + at)
     pairs = place.unsqueeze(2) * len(products) + place.unsqueeze(1)
     return _root_det(products.flatten().gather(0, pairs.flatten()).view_as(pairs))
 
