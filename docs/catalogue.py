@@ -23,10 +23,11 @@ Published systems as recipes: `plait fit DATA --target COLUMN --recipe NAME --ou
 catalogue show NAME` says more. This page is written by `python docs/catalogue.py` from the entries and from what was
 recorded when their claims were checked; no verdict is typed by hand. *Published* is what the paper claims, in our
 words. *Seen* is our verdict on the claims that we made of it, on the data that we have, by [the
-protocol](protocol.md): `holds`, `unclear`, `contradicted`, or `unchecked` where the check has not been run. Behind it
-stand the method's measure minus the baseline's with its 95 % interval, and the difference that could have been seen;
-`unclear` never means that there is none. Where no made table shows that the method ever gains (*gate control*), our
-setup may be too weak for it: what it loses elsewhere is then unclear, not contradicted, and what holds is *one-sided*.
+protocol](protocol.md): `holds`, `unclear`, `contradicted`, `informative` of times, which are told and not judged, or
+`unchecked` where the check has not been run. Behind it stand the method's measure minus the baseline's with its 95 %
+interval, and the difference that could have been seen; `unclear` never means that there is none. Where no made table
+shows that the method ever gains (*gate control*), our setup may be too weak for it: what it loses elsewhere is then
+unclear, not contradicted, and what holds is *one-sided*.
 """
 
 
